@@ -1,0 +1,344 @@
+"""Gaussian processes: x_t = alpha(t) x_0 + sigma(t) eps, with eps ~ N(0, I) in the process's space.
+
+t = 0 is data; alpha / sigma decreases in t. Every process is the solution of the forward SDE dx = f x dt + g dW with
+
+    f = d log alpha / dt,    g^2 = d sigma^2 / dt - 2 f sigma^2,
+
+and is indexed equally well by its noise-to-signal ratio `ratio = sigma / alpha`, in which all of them are the same
+variance-exploding process x / alpha. `time(ratio)` inverts the schedule in closed form. Schedules accept Python numbers
+(float64, for plans) and tensors (for training). `time(0)` is the end of the process, where sigma = 0.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from core.errors import ConfigError
+from core.state import Euclidean, Source, Space, State, per_sample, tree_map
+
+__all__ = ["VP", "VE", "Coeffs", "CosineVP", "Gaussian", "Karras", "RectifiedFlow", "SigmaPower", "SubVP"]
+
+Time: TypeAlias = Any  # float | Tensor: a schedule returns what it was given
+
+
+class Coeffs(NamedTuple):
+    """alpha, sigma, f and g^2 at one time; floats or tensors as the time was."""
+
+    alpha: Time
+    sigma: Time
+    f: Time
+    g2: Time
+
+
+def _ops(t: Time) -> Any:
+    return torch if isinstance(t, Tensor) else math
+
+
+def _scale(value: Time, like: Tensor) -> Time:
+    return per_sample(value.to(like.real.dtype), like) if isinstance(value, Tensor) else value
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """What every Gaussian process can do, given `alpha`, `sigma`, `f`, `g2` and `time`."""
+
+    space: Space = field(default_factory=Euclidean, kw_only=True)
+
+    def alpha(self, t: Time) -> Time:
+        raise NotImplementedError
+
+    def sigma(self, t: Time) -> Time:
+        raise NotImplementedError
+
+    def f(self, t: Time) -> Time:
+        raise NotImplementedError
+
+    def g2(self, t: Time) -> Time:
+        raise NotImplementedError
+
+    def time(self, ratio: float) -> float:
+        """The time at which sigma / alpha equals `ratio`."""
+        raise NotImplementedError
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Times that training and sampling cover, (near data, noise)."""
+        return 1e-3, 1.0
+
+    def coeffs(self, t: Time) -> Coeffs:
+        """alpha, sigma, f, g^2 at time t."""
+        return Coeffs(self.alpha(t), self.sigma(t), self.f(t), self.g2(t))
+
+    def ratio(self, t: Time) -> Time:
+        """Noise-to-signal ratio sigma / alpha; infinite where no signal is left."""
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        if isinstance(alpha, Tensor):
+            return sigma / alpha
+        return sigma / alpha if alpha > 0 else math.inf
+
+    def rates(self, t: Time) -> tuple[Time, Time]:
+        """d alpha / dt and d sigma / dt."""
+        alpha, sigma, f, g2 = self.coeffs(t)
+        return f * alpha, (g2 / 2 + f * sigma**2) / sigma
+
+    def perturb(self, x0: State, t: Time, gen: Source | None) -> tuple[State, State]:
+        """Corrupt clean data.
+
+        Args:
+            x0: clean state, (B, ...).
+            t: scalar or (B,).
+            gen: source of the noise.
+
+        Returns:
+            x_t and the noise eps that made it.
+        """
+        eps = self.space.noise(x0, gen)
+        return self.mix(x0, eps, t), eps
+
+    def mix(self, x0: State, eps: State, t: Time) -> State:
+        """alpha x_0 + sigma eps, with t a scalar or (B,)."""
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        return tree_map(lambda a, e: _scale(alpha, a) * a + _scale(sigma, e) * e, x0, eps)
+
+    def scaled(self, eps: State, t: Time) -> State:
+        """sigma eps, the noise end of the process when t is large."""
+        sigma = self.sigma(t)
+        return tree_map(lambda e: _scale(sigma, e) * e, eps)
+
+    def prior(self, like: State, gen: Source | None, t: float | None = None) -> State:
+        """Draw from the noise end (or from the noise alone at time t), shaped like `like`."""
+        return self.scaled(self.space.noise(like, gen), self.ends[1] if t is None else t)
+
+
+@dataclass(frozen=True)
+class VP(Gaussian):
+    """Variance preserving: alpha = exp(-t^2 (b1 - b0) / 4 - t b0 / 2), sigma^2 = 1 - alpha^2.
+
+    Source: Song et al. 2021, arXiv:2011.13456, eq. 11 and appendix C.
+    """
+
+    b0: float = 0.1
+    b1: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.b0 <= self.b1:
+            raise ConfigError(f"VP needs 0 < b0 <= b1, got b0={self.b0}, b1={self.b1}.")
+
+    def _log_alpha(self, t: Time) -> Time:
+        return -(t**2) * (self.b1 - self.b0) / 4 - t * self.b0 / 2
+
+    def alpha(self, t: Time) -> Time:
+        return _ops(t).exp(self._log_alpha(t))
+
+    def sigma(self, t: Time) -> Time:
+        return _ops(t).sqrt(-_ops(t).expm1(2 * self._log_alpha(t)))
+
+    def f(self, t: Time) -> Time:
+        return -(self.b0 + t * (self.b1 - self.b0)) / 2
+
+    def g2(self, t: Time) -> Time:
+        return self.b0 + t * (self.b1 - self.b0)
+
+    def time(self, ratio: float) -> float:
+        return self._time_of(0.5 * math.log1p(ratio**2))
+
+    def _time_of(self, minus_log_alpha: float) -> float:
+        half = self.b0 / 2
+        slope = (self.b1 - self.b0) / 4
+        # The root of slope t^2 + half t = minus_log_alpha, in the form that does not cancel.
+        return 2 * minus_log_alpha / (half + math.sqrt(half**2 + 4 * slope * minus_log_alpha))
+
+
+@dataclass(frozen=True)
+class SubVP(VP):
+    """Sub-variance preserving: alpha as VP, sigma = 1 - alpha^2.
+
+    Source: Song et al. 2021, arXiv:2011.13456, eq. 12.
+    """
+
+    def sigma(self, t: Time) -> Time:
+        return -_ops(t).expm1(2 * self._log_alpha(t))
+
+    def g2(self, t: Time) -> Time:
+        beta = self.b0 + t * (self.b1 - self.b0)
+        return beta * -_ops(t).expm1(4 * self._log_alpha(t))
+
+    def time(self, ratio: float) -> float:
+        return self._time_of(-math.log((math.sqrt(ratio**2 + 4) - ratio) / 2))
+
+
+@dataclass(frozen=True)
+class VE(Gaussian):
+    """Variance exploding on a geometric clock: alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t.
+
+    Source: Song et al. 2021, arXiv:2011.13456, eq. 9.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ConfigError(f"VE needs 0 < sigma_min < sigma_max, got {self.sigma_min}, {self.sigma_max}.")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def alpha(self, t: Time) -> Time:
+        return torch.ones_like(t) if isinstance(t, Tensor) else 1.0
+
+    def sigma(self, t: Time) -> Time:
+        return self.sigma_min * (self.sigma_max / self.sigma_min) ** t
+
+    def f(self, t: Time) -> Time:
+        return torch.zeros_like(t) if isinstance(t, Tensor) else 0.0
+
+    def g2(self, t: Time) -> Time:
+        return 2 * math.log(self.sigma_max / self.sigma_min) * self.sigma(t) ** 2
+
+    def time(self, ratio: float) -> float:
+        return (
+            math.log(ratio / self.sigma_min) / math.log(self.sigma_max / self.sigma_min)
+            if ratio > 0
+            else -math.inf
+        )
+
+
+@dataclass(frozen=True)
+class Karras(Gaussian):
+    """Variance exploding with the noise level as the clock: alpha = 1, sigma = t.
+
+    Source: Karras et al. 2022, arXiv:2206.00364, table 1, last column.
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ConfigError(
+                f"Karras needs 0 < sigma_min < sigma_max, got {self.sigma_min}, {self.sigma_max}."
+            )
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.sigma_min, self.sigma_max
+
+    def alpha(self, t: Time) -> Time:
+        return torch.ones_like(t) if isinstance(t, Tensor) else 1.0
+
+    def sigma(self, t: Time) -> Time:
+        return t
+
+    def f(self, t: Time) -> Time:
+        return torch.zeros_like(t) if isinstance(t, Tensor) else 0.0
+
+    def g2(self, t: Time) -> Time:
+        return 2 * t
+
+    def time(self, ratio: float) -> float:
+        return ratio
+
+
+@dataclass(frozen=True)
+class CosineVP(Gaussian):
+    """Variance preserving with a cosine signal curve: alpha = cos(a), sigma = sin(a), a linear in t.
+
+    `margin` keeps t in [0, 1] away from both ends of the quarter turn, so the signal-to-noise ratio stays finite there.
+
+    Source: Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17 with s = 0.
+    """
+
+    margin: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.margin < 0.5:
+            raise ConfigError(f"margin must lie in (0, 0.5), got {self.margin}.")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def _angle(self, t: Time) -> Time:
+        return (self.margin + (1 - 2 * self.margin) * t) * math.pi / 2
+
+    @property
+    def _speed(self) -> float:
+        return (1 - 2 * self.margin) * math.pi / 2
+
+    def alpha(self, t: Time) -> Time:
+        return _ops(t).cos(self._angle(t))
+
+    def sigma(self, t: Time) -> Time:
+        return _ops(t).sin(self._angle(t))
+
+    def f(self, t: Time) -> Time:
+        return -self._speed * _ops(t).tan(self._angle(t))
+
+    def g2(self, t: Time) -> Time:
+        return 2 * self._speed * _ops(t).tan(self._angle(t))
+
+    def time(self, ratio: float) -> float:
+        return (math.atan(ratio) * 2 / math.pi - self.margin) / (1 - 2 * self.margin)
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(Gaussian):
+    """The straight path from data to noise: alpha = 1 - t, sigma = t.
+
+    Source: Liu et al. 2023, arXiv:2209.03003, eq. 1; Lipman et al. 2023, arXiv:2210.02747.
+    """
+
+    def alpha(self, t: Time) -> Time:
+        return 1 - t
+
+    def sigma(self, t: Time) -> Time:
+        return t
+
+    def f(self, t: Time) -> Time:
+        return -1 / (1 - t)
+
+    def g2(self, t: Time) -> Time:
+        return 2 * t / (1 - t)
+
+    def rates(self, t: Time) -> tuple[Time, Time]:
+        one = torch.ones_like(t) if isinstance(t, Tensor) else 1.0
+        return -one, one
+
+    def time(self, ratio: float) -> float:
+        return ratio / (1 + ratio) if math.isfinite(ratio) else 1.0
+
+
+@dataclass(frozen=True)
+class SigmaPower(Gaussian):
+    """dx = base^t dW: alpha = 1, sigma^2 = (base^(2 t) - 1) / (2 ln base).
+
+    Source: the process of joint dehazing, Stevens et al. 2024, IEEE TMI 43(10) 3546, with base 25.
+    """
+
+    base: float = 25.0
+
+    def __post_init__(self) -> None:
+        if not self.base > 1:
+            raise ConfigError(f"SigmaPower needs base > 1, got {self.base}.")
+
+    def alpha(self, t: Time) -> Time:
+        return torch.ones_like(t) if isinstance(t, Tensor) else 1.0
+
+    def sigma(self, t: Time) -> Time:
+        log = math.log(self.base)
+        return _ops(t).sqrt(_ops(t).expm1(2 * log * t) / (2 * log))
+
+    def f(self, t: Time) -> Time:
+        return torch.zeros_like(t) if isinstance(t, Tensor) else 0.0
+
+    def g2(self, t: Time) -> Time:
+        return self.base ** (2 * t)
+
+    def time(self, ratio: float) -> float:
+        log = math.log(self.base)
+        return math.log1p(2 * log * ratio**2) / (2 * log)
