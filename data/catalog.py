@@ -38,8 +38,8 @@ class _Strict(BaseModel):
 class Source(_Strict):
     """Where the values were taken from.
 
-    `repository` is a GitHub repository for files, and a package for what ships inside one; `path` is a folder or a file
-    in it.
+    `repository` is a GitHub repository for files, and a package for what ships inside one; `path` is a folder
+    or a file in it.
     """
 
     repository: Text

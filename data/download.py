@@ -1,8 +1,9 @@
 """Download one file so that it is either complete and right, or absent.
 
-Bytes go to `<name>.part` beside the target. A run that stops leaves that file, and the next one asks the server
-for the rest (HTTP `Range`, RFC 9110 section 14); a server that ignores the question makes it start over. Only a
-file whose size and SHA-256 agree with the card gets its final name, and an existing file is never replaced.
+Bytes go to `<name>.part` beside the target. A run that stops leaves that file, and the next one asks the
+server for the rest (HTTP `Range`, RFC 9110 section 14); a server that ignores the question makes it start
+over. Only a file whose size and SHA-256 agree with the card gets its final name, and an existing file is never
+replaced.
 """
 
 import errno
@@ -53,8 +54,8 @@ def download(
 
     Raises:
         ConfigError: the address is not http or https.
-        DataError: the target exists, the disk is full or not writable, the server cannot be reached or stops early
-            (what came is kept for the next try), or the content is not the expected one (nothing is kept).
+        DataError: the target exists, the disk is full or not writable, the server cannot be reached or stops
+            early (what came is kept for the next try), or the content is not as expected (it is removed).
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise ConfigError(f"expected an http or https address, got '{url}'.")
@@ -159,4 +160,6 @@ def _accept(part: Path, target: Path, url: str, *, sha256: str) -> None:
     part.replace(target)
 
 
-_CHANGED = "Fetch again in case the transfer was damaged; if it stays so, the source no longer is what its card says."
+_CHANGED = (
+    "Fetch again in case the transfer was damaged; if it stays so, the source is not what the card says."
+)

@@ -79,12 +79,12 @@ def path(name: str | Card, *, data_dir: Path | None = None) -> Path:
         looked = ", ".join(str(root) for root in search_path(data_dir))
         raise DataError(
             f"dataset '{card.name}' was not found (no {card.folder} in {looked}).",
-            hint=f"Get it with 'suffuse data fetch {card.name}', or name the folder that holds it with --data-dir.",
+            hint=f"Get it with 'suffuse data fetch {card.name}', or say where it is with --data-dir.",
         )
     absent = [file.path for file in card.files if not _has(folder, file)]
     if absent:
         raise DataError(
-            f"{folder} lacks {len(absent)} of the {len(card.files)} files of '{card.name}', first {absent[0]}.",
+            f"{folder} lacks {len(absent)} of {len(card.files)} files of '{card.name}', first {absent[0]}.",
             hint=f"Complete it with 'suffuse data fetch {card.name}'.",
         )
     return folder
@@ -118,7 +118,7 @@ def fetch(
 
     Args:
         name: a name of the catalogue, or a card.
-        data_dir: where to put it; by default the first folder of the search path, unless another has it already.
+        data_dir: where to put it; by default the first folder of the search path, unless another one has it.
         timeout_s: longest silence of a server, in seconds.
         progress: called with bytes, one stage per file.
 
@@ -127,8 +127,8 @@ def fetch(
 
     Raises:
         ConfigError: no dataset has this name.
-        DataError: the dataset has no files, a file that is there has another content (it is left alone), a file has
-            no address, or a download failed. Files that are complete stay, so that a second call continues.
+        DataError: the dataset has no files, a file that is there has another content (it stays as it is), one
+            has no address, or a download failed. Complete files stay, so that a second call continues.
     """
     card = _with_files(name)
     if data_dir is None:
@@ -147,7 +147,7 @@ def fetch(
     for file in missing:
         if file.url is None:
             raise DataError(
-                f"{file.path} of '{card.name}' has no download address; its source is {card.source.repository}.",
+                f"{file.path} of '{card.name}' has no download address; it is from {card.source.repository}.",
                 hint=f"Read its terms, then put the file at {folder / file.path}.",
             )
     for file in missing:

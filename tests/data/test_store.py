@@ -278,7 +278,7 @@ def test_a_folder_with_a_file_missing_names_it(tmp_path: Path) -> None:
         (folder / file.path).write_bytes(b"\0" * file.size_bytes)
     with pytest.raises(
         DataError,
-        match=r"lacks 1 of the 3 files of 'plus_bk', first BkCurvilinearScanConvertedData\.igs\.mha",
+        match=r"lacks 1 of 3 files of 'plus_bk', first BkCurvilinearScanConvertedData\.igs\.mha",
     ):
         store.path("plus_bk", data_dir=tmp_path)
 
