@@ -2,7 +2,7 @@
 
 Bytes go to `<name>.part` beside the target. A run that stops leaves that file, and the next one asks the
 server for the rest (HTTP `Range`, RFC 9110 section 14); a server that ignores the question makes it start
-over. Only a file whose size and SHA-256 agree with the card gets its final name, and an existing file is never
+over. Only a file whose size and SHA-256 agree with the card gets its final name; an existing file is never
 replaced.
 """
 

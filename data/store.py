@@ -22,7 +22,7 @@ from core.progress import Progress, silent
 from data.catalog import Card, File, find_card
 from data.download import download, sha256_of
 
-__all__ = ["Check", "Status", "cache_dir", "fetch", "path", "search_path", "verify"]
+__all__ = ["Check", "Status", "cache_dir", "fetch", "is_present", "path", "search_path", "verify"]
 
 Status = Literal["ok", "missing", "wrong size", "wrong checksum"]
 
@@ -90,6 +90,19 @@ def path(name: str | Card, *, data_dir: Path | None = None) -> Path:
     return folder
 
 
+def is_present(name: str | Card, *, data_dir: Path | None = None) -> bool:
+    """Whether a dataset can be used now: its files are there, by size, or its package is installed.
+
+    Raises:
+        ConfigError: no dataset has this name.
+    """
+    card = name if isinstance(name, Card) else find_card(name)
+    if card.files:
+        folder = _locate(card, data_dir)
+        return folder is not None and all(_has(folder, file) for file in card.files)
+    return card.builtin is None or importlib.util.find_spec(card.builtin.split(".")[0]) is not None
+
+
 def verify(name: str | Card, *, data_dir: Path | None = None) -> Check:
     """Compare a dataset with its card, content included.
 
@@ -99,11 +112,8 @@ def verify(name: str | Card, *, data_dir: Path | None = None) -> Check:
         ConfigError: no dataset has this name.
     """
     card = name if isinstance(name, Card) else find_card(name)
-    if card.builtin is not None:
-        installed = importlib.util.find_spec(card.builtin.split(".")[0]) is not None
-        return Check(card.name, None, {}, ok=installed)
-    if card.generator is not None:
-        return Check(card.name, None, {}, ok=True)
+    if not card.files:
+        return Check(card.name, None, {}, ok=is_present(card))
     found = _locate(card, data_dir)
     if found is None:
         return Check(card.name, None, {file.path: "missing" for file in card.files}, ok=False)
