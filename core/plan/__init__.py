@@ -1,0 +1,33 @@
+"""Samplers as tables of numbers: grids of times, rules that turn a grid into rows, and the plan itself."""
+
+from core.plan.adaptive import corrected
+from core.plan.grids import karras, log, logistic, uniform
+from core.plan.multistep import adams, default, dpmpp
+from core.plan.runge_kutta import euler, heun, rk4
+from core.plan.single import ancestral, ddim, euler_maruyama, reverse_diffusion
+from core.plan.table import JointRow, LangevinRow, Plan, Row, TokenRow
+from core.plan.tokens import unmask
+
+__all__ = [
+    "JointRow",
+    "LangevinRow",
+    "Plan",
+    "Row",
+    "TokenRow",
+    "adams",
+    "ancestral",
+    "corrected",
+    "ddim",
+    "default",
+    "dpmpp",
+    "euler",
+    "euler_maruyama",
+    "heun",
+    "karras",
+    "log",
+    "logistic",
+    "reverse_diffusion",
+    "rk4",
+    "uniform",
+    "unmask",
+]

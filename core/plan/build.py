@@ -1,0 +1,46 @@
+"""Shared steps of the plan builders: one plan per part of a product, and the row that ends at zero noise."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, cast
+
+from core.errors import ConfigError
+from core.plan.grids import checked
+from core.plan.table import JointRow, Plan, Row
+from core.process.gaussian import Gaussian
+from core.process.product import Product
+
+__all__ = ["builder", "rest"]
+
+P = ParamSpec("P")
+Rule = Callable[Concatenate[Any, Sequence[float], P], Plan]
+
+
+def builder(rule: Rule[P]) -> Rule[P]:
+    """Let a rule for one Gaussian process serve products too: a plan per part, zipped row by row.
+
+    Raises:
+        ConfigError: the process is not Gaussian, or the times are not monotone.
+    """
+
+    @wraps(rule)
+    def build(process: Any, times: Sequence[float], *args: P.args, **kwargs: P.kwargs) -> Plan:
+        grid = checked(times)
+        if isinstance(process, Product):
+            plans = {name: build(part, grid, *args, **kwargs) for name, part in process.parts.items()}
+            rows = zip(*(cast(tuple[Row, ...], plan.rows) for plan in plans.values()), strict=True)
+            joint = tuple(JointRow(row[0].t, row[0].s, dict(zip(plans, row, strict=True))) for row in rows)
+            return Plan(rule.__name__, joint)
+        if not isinstance(process, Gaussian):
+            raise ConfigError(
+                f"'{rule.__name__}' plans need a Gaussian process, got {type(process).__name__}.",
+                hint="Use a plan made for this process.",
+            )
+        return rule(process, grid, *args, **kwargs)
+
+    return build
+
+
+def rest(t: float, s: float) -> Row:
+    """The step to zero noise: the state becomes the posterior mean."""
+    return Row(t, s, 0.0, (1.0,))

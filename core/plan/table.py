@@ -1,0 +1,170 @@
+"""Plans: samplers written as tables of numbers.
+
+One row is one call of the denoiser and one update of the state from time t to time s:
+
+    x  <-  keep x + sum_j pull[j] h_{i-j} + fresh xi,     xi ~ N(0, I),
+
+where h is the denoiser's output D, or, when `frame = (P, Q)` is given, the derivative h = P x + Q D that a multistep or
+Runge-Kutta rule integrates; h_{i-j} are the latest values, newest first. Coefficients are float64 Python numbers.
+
+Two other kinds of row exist, each for what a fixed linear row cannot say: `LangevinRow`, whose step depends on the norm of
+the score, and `TokenRow`, for discrete states. `JointRow` holds one `Row` per part of a product state.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from core.errors import ConfigError
+
+__all__ = ["AnyRow", "JointRow", "LangevinRow", "Plan", "Row", "TokenRow"]
+
+
+class Row(NamedTuple):
+    """One linear update; the module docstring has the formula."""
+
+    t: float
+    s: float
+    keep: float
+    pull: tuple[float, ...]
+    fresh: float = 0.0
+    frame: tuple[float, float] | None = None
+
+
+class JointRow(NamedTuple):
+    """One update of a product state: a row per part, all from t to s, fed by one call of the denoiser."""
+
+    t: float
+    s: float
+    parts: Mapping[str, Row]
+
+
+class LangevinRow(NamedTuple):
+    """One corrector step at time t: x <- x + h s(x) + sqrt(2 h) xi, h = 2 scale (snr |xi| / |s|)^2.
+
+    Norms are taken per sample, or averaged over the batch when `pooled` (as published).
+    """
+
+    t: float
+    s: float
+    alpha: float
+    sigma: float
+    snr: float
+    scale: float
+    pooled: bool = False
+
+
+class TokenRow(NamedTuple):
+    """One update of masked tokens: each mask is revealed with probability `reveal`, to a token drawn from the posterior;
+    each token that was there before is masked again with probability `remask`.
+    """
+
+    t: float
+    s: float
+    reveal: float
+    remask: float
+    mask_token: int
+
+
+AnyRow: TypeAlias = Row | JointRow | LangevinRow | TokenRow
+KINDS = {"joint": JointRow, "langevin": LangevinRow, "token": TokenRow}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An immutable table of rows, and the name of the rule that made it."""
+
+    name: str
+    rows: tuple[AnyRow, ...]
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise ConfigError("a plan needs at least one step, got none.", hint="Give at least two times.")
+
+    @property
+    def evaluations(self) -> int:
+        """Calls of the denoiser."""
+        return len(self.rows)
+
+    @property
+    def start(self) -> float:
+        """Time of the state that the plan begins with."""
+        return self.rows[0].t
+
+    @property
+    def end(self) -> float:
+        """Time of the state that the plan ends with."""
+        return self.rows[-1].s
+
+    @property
+    def order(self) -> int:
+        """Longest history that any row reads."""
+        return max((len(row.pull) for row in flat(self.rows)), default=1)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether any row draws noise."""
+        return any(not isinstance(row, (Row, JointRow)) for row in self.rows) or any(
+            row.fresh != 0 for row in flat(self.rows)
+        )
+
+    def to_json(self) -> str:
+        """The plan as JSON; `from_json` gives back an equal plan, to the last bit."""
+        return json.dumps({"name": self.name, "rows": [pack(row) for row in self.rows]})
+
+    @staticmethod
+    def from_json(text: str) -> "Plan":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: the text is not a plan.
+        """
+        try:
+            found = json.loads(text)
+            return Plan(found["name"], tuple(unpack(row) for row in found["rows"]))
+        except (json.JSONDecodeError, KeyError, TypeError) as err:
+            raise ConfigError(f"expected a plan as JSON, got {text[:40]!r}.", hint="Write one with to_json.") from err
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.evaluations} evaluations, t = {self.start:.4g} to {self.end:.4g}"]
+        for index, row in enumerate(self.rows):
+            parts = row.parts.items() if isinstance(row, JointRow) else [("", row)]
+            lines += [f"{index:4d}  {name:8s}{text(part)}" for name, part in parts]
+        return "\n".join(lines)
+
+
+def flat(rows: Sequence[AnyRow]) -> list[Row]:
+    """The linear rows of a plan, those inside joint rows included."""
+    out: list[Row] = []
+    for row in rows:
+        if isinstance(row, JointRow):
+            out += row.parts.values()
+        elif isinstance(row, Row):
+            out.append(row)
+    return out
+
+
+def text(row: Any) -> str:
+    if not isinstance(row, Row):
+        return repr(row)
+    pull = " ".join(f"{b:+.6f}" for b in row.pull)
+    frame = f"  frame {row.frame[0]:+.4g} {row.frame[1]:+.4g}" if row.frame else ""
+    return f"t {row.t:<10.5g} s {row.s:<10.5g} keep {row.keep:+.6f}  pull {pull}  fresh {row.fresh:.6f}{frame}"
+
+
+def pack(row: AnyRow) -> dict[str, Any]:
+    if isinstance(row, JointRow):
+        return {"kind": "joint", "t": row.t, "s": row.s, "parts": {k: pack(v) for k, v in row.parts.items()}}
+    kind = next((name for name, cls in KINDS.items() if isinstance(row, cls)), "linear")
+    return {"kind": kind, **row._asdict()}
+
+
+def unpack(found: Mapping[str, Any]) -> Any:
+    values = {key: value for key, value in found.items() if key != "kind"}
+    if found["kind"] == "joint":
+        return JointRow(values["t"], values["s"], {k: unpack(v) for k, v in values["parts"].items()})
+    if found["kind"] != "linear":
+        return KINDS[found["kind"]](**values)
+    frame = values["frame"]
+    return Row(**{**values, "pull": tuple(values["pull"]), "frame": tuple(frame) if frame else None})

@@ -1,0 +1,221 @@
+"""The one executor: it walks any plan with any denoiser over any state.
+
+    steps    an iterator, one `Step` per row: look at, change or stop a run
+    sample   the state at the end of the plan
+    encode   the latent (x_T, xi_1 .. xi_n) from which `decode` makes a given clean state
+    decode   the state that a latent stands for, under this or another denoiser
+
+Encoding solves each row for its noise, so it works for every plan without code of its own: a path from q(x_s given x_t, x_0)
+is the plan itself run with the constant denoiser x_0, and the noise of a row is (x_s - mean) / fresh. Rows without noise
+keep the residual x_s - mean instead, so decoding is exact for them too.
+
+Source of the encoding: Wu & De la Torre 2022, arXiv:2210.05559 (CycleDiffusion), eq. 5.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from core.denoise import Denoiser, Posterior
+from core.errors import ConfigError
+from core.plan.table import AnyRow, JointRow, LangevinRow, Plan, Row, TokenRow
+from core.state import Source, State, per_sample, tree_map, uniform
+
+__all__ = ["Latent", "Step", "decode", "encode", "sample", "steps"]
+
+
+class Step(NamedTuple):
+    """What one row did: the state it began with, the denoiser's answer, the noise it drew, the state it made."""
+
+    index: int
+    row: AnyRow
+    x: State
+    posterior: Posterior
+    noise: State | None
+    next: State
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Start and noises of a run. Rows that draw no noise hold what they failed to explain, in the state's own unit."""
+
+    start: State
+    noises: tuple[State, ...]
+
+
+def steps(
+    plan: Plan,
+    denoiser: Denoiser,
+    x: State,
+    gen: Source | None = None,
+    cond: Any = None,
+    *,
+    history: Sequence[State] = (),
+    noises: Sequence[State] | None = None,
+) -> Iterator[Step]:
+    """Walk a plan.
+
+    Args:
+        plan: rows to walk; one call of the denoiser each.
+        denoiser: posterior of the clean state.
+        x: state at time `plan.start`, (B, ...) or a mapping; `process.prior(like, gen, plan.start)` draws one.
+        gen: a generator, or `Seeds` with one seed per sample; only stochastic plans need one.
+        cond: handed to the denoiser.
+        history: earlier values of h for multistep rows, newest first.
+        noises: one per row, used instead of drawing (see `Latent`).
+
+    Yields:
+        A `Step` per row. Gradients flow if the caller's mode lets them; `sample` switches them off.
+    """
+    space = denoiser.process.space if not isinstance(plan.rows[0], TokenRow) else None
+    past = list(history)
+    order = plan.order
+    for index, row in enumerate(plan.rows):
+        posterior = denoiser(x, row.t, cond)
+        noise = None if noises is None else noises[index]
+        if type(row) is Row or type(row) is JointRow:
+            past.insert(0, _slope(row, x, posterior.mean))
+            if noise is None and _fresh(row):
+                noise = space.noise(x, gen)  # type: ignore[union-attr]
+            after = _advance(row, x, past, noise)
+            del past[order:]
+        elif type(row) is LangevinRow:
+            noise = space.noise(x, gen) if noise is None else noise  # type: ignore[union-attr]
+            after = tree_map(lambda a, d, z, row=row: _langevin(row, a, d, z), x, posterior.mean, noise)
+        else:
+            after = _reveal(row, x, posterior.logits, gen)  # type: ignore[arg-type]
+        yield Step(index, row, x, posterior, noise, after)
+        x = after
+
+
+def sample(
+    plan: Plan,
+    denoiser: Denoiser,
+    x: State,
+    gen: Source | None = None,
+    cond: Any = None,
+    *,
+    history: Sequence[State] = (),
+    noises: Sequence[State] | None = None,
+) -> Any:
+    """Walk a plan to its end without gradients. Arguments as for `steps`; returns the state at time `plan.end`."""
+    with torch.no_grad():
+        for step in steps(plan, denoiser, x, gen, cond, history=history, noises=noises):
+            x = step.next
+    return x
+
+
+def encode(plan: Plan, denoiser: Denoiser, x0: State, gen: Source, cond: Any = None) -> Latent:
+    """Find a latent of a clean state.
+
+    Args:
+        plan: linear rows; stochastic ones give Gaussian noises when the denoiser is right.
+        denoiser: the model under which the latent is read.
+        x0: clean state, (B, ...).
+        gen: draws the forward path.
+
+    Returns:
+        A latent with `decode(plan, denoiser, latent) == x0` up to rounding.
+
+    Raises:
+        ConfigError: the plan has rows that are not linear.
+    """
+    if any(type(row) not in (Row, JointRow) for row in plan.rows):
+        raise ConfigError("only plans of linear rows can be solved for their noise.", hint="Use ddim with eta > 0.")
+    start, _ = denoiser.process.perturb(x0, plan.start, gen)
+    with torch.no_grad():
+        path = [step.next for step in steps(plan, _Constant(denoiser.process, x0), start, gen)]
+        path[-1] = x0
+        noises, past, x = [], [], start
+        for row, after in zip(plan.rows, path, strict=True):
+            past.insert(0, _slope(row, x, denoiser(x, row.t, cond).mean))
+            noises.append(_solve(row, x, past, after))
+            del past[plan.order :]
+            x = after
+    return Latent(start, tuple(noises))
+
+
+def decode(plan: Plan, denoiser: Denoiser, latent: Latent, cond: Any = None) -> Any:
+    """Walk a plan from a latent; the same plan must have made it."""
+    return sample(plan, denoiser, latent.start, cond=cond, noises=latent.noises)
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """The denoiser that knows the clean state."""
+
+    process: Any
+    x0: State
+
+    def __call__(self, x: State, t: Any, cond: Any = None) -> Posterior:
+        return Posterior(mean=self.x0)
+
+
+def _slope(row: Any, x: Any, mean: Any) -> Any:
+    """h of this row: the denoiser's output, or the derivative P x + Q D."""
+    if type(row) is JointRow:
+        return {name: _slope(part, x[name], mean[name]) for name, part in row.parts.items()}
+    if row.frame is None:
+        return mean
+    p, q = row.frame
+    if isinstance(x, Tensor):
+        return torch.mul(x, p).add_(mean, alpha=q)
+    return tree_map(lambda a, d: torch.mul(a, p).add_(d, alpha=q), x, mean)
+
+
+def _advance(row: Any, x: Any, past: list[Any], noise: Any) -> Any:
+    """keep x + sum_j pull[j] h_{i-j} + fresh xi; a noise given to a row without any is added as it is."""
+    if type(row) is JointRow:
+        out = dict(x)
+        for name, part in row.parts.items():
+            older = [h[name] for h in past[: len(part.pull)]]
+            out[name] = _advance(part, x[name], older, None if noise is None else noise[name])
+        return out
+    if len(past) < len(row.pull):
+        raise ConfigError(f"the row at t={row.t:.4g} reads {len(row.pull)} values of history, got {len(past)}.")
+    if isinstance(x, Tensor):
+        after = torch.mul(x, row.keep)
+        for weight, h in zip(row.pull, past, strict=False):
+            after.add_(h, alpha=weight)
+        return after if noise is None else after.add_(noise, alpha=row.fresh or 1.0)
+    trees = [*past[: len(row.pull)], *([] if noise is None else [noise])]
+    return tree_map(
+        lambda a, *rest: _advance(row, a, list(rest[: len(row.pull)]), None if noise is None else rest[-1]), x, *trees
+    )
+
+
+def _fresh(row: Any) -> bool:
+    return row.fresh != 0 if type(row) is Row else any(part.fresh != 0 for part in row.parts.values())
+
+
+def _solve(row: Any, x: Any, past: list[Any], after: Any) -> Any:
+    """The noise that makes this row end in `after`."""
+    if type(row) is JointRow:
+        return {k: _solve(part, x[k], [h[k] for h in past], after[k]) for k, part in row.parts.items()}
+    mean = _advance(row, x, past, None)
+    return tree_map(lambda a, m: (a - m) / (row.fresh or 1.0), after, mean)
+
+
+def _langevin(row: LangevinRow, x: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
+    score = (row.alpha * mean - x) / row.sigma**2
+    ratio = noise.flatten(1).norm(dim=1) / score.flatten(1).norm(dim=1)
+    if row.pooled:
+        ratio = noise.flatten(1).norm(dim=1).mean() / score.flatten(1).norm(dim=1).mean()
+    step = per_sample(2 * row.scale * (row.snr * ratio) ** 2, x)
+    return x + step * score + (2 * step).sqrt() * noise
+
+
+def _reveal(row: TokenRow, x: Tensor, logits: Tensor, gen: Source | None) -> Tensor:
+    """Draw all masked tokens (Gumbel maximum), keep the draw where the row reveals, mask again where it says so."""
+    where = {"dtype": torch.float64, "device": x.device}
+    gumbel = -(-uniform(logits.shape, gen, **where).clamp_min(1e-300).log()).log()
+    drawn = (logits.to(torch.float64) + gumbel).argmax(-1)
+    masked = x == row.mask_token
+    reveal = masked & (uniform(x.shape, gen, **where) < row.reveal)
+    after = torch.where(reveal, drawn.to(x.dtype), x)
+    if row.remask:
+        after = torch.where(~masked & (uniform(x.shape, gen, **where) < row.remask), row.mask_token, after)
+    return after
