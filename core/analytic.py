@@ -1,8 +1,8 @@
 """Gaussian mixtures with everything in closed form: the ground truth that methods are checked against.
 
 For x_0 from a mixture of N(m_k, C_k) and x = alpha x_0 + sigma eps, the noisy density is the mixture of
-N(alpha m_k, alpha^2 C_k + sigma^2 I); density, score, posterior mean and posterior covariance follow from Gaussian algebra in
-the eigenbasis of each C_k, with no inverse that depends on the noise.
+N(alpha m_k, alpha^2 C_k + sigma^2 I); density, score, posterior mean and posterior covariance follow from
+Gaussian algebra in the eigenbasis of each C_k, with no inverse that depends on the noise.
 """
 
 import math
@@ -41,8 +41,8 @@ class Mixture:
         k, d = self.means.shape
         if self.weights.shape != (k,) or self.covs.shape != (k, d, d):
             raise ConfigError(
-                f"a mixture of {k} means in {d} dimensions needs weights ({k},) and covariances ({k}, {d}, {d}), "
-                f"got {tuple(self.weights.shape)} and {tuple(self.covs.shape)}."
+                f"a mixture of {k} means in {d} dimensions needs weights ({k},) and covariances "
+                f"({k}, {d}, {d}), got {tuple(self.weights.shape)} and {tuple(self.covs.shape)}."
             )
         object.__setattr__(self, "weights", self.weights / self.weights.sum())
 
@@ -71,7 +71,9 @@ class Mixture:
 
     def to(self, dtype: torch.dtype) -> "Mixture":
         """The same mixture in another precision."""
-        return replace(self, weights=self.weights.to(dtype), means=self.means.to(dtype), covs=self.covs.to(dtype))
+        return replace(
+            self, weights=self.weights.to(dtype), means=self.means.to(dtype), covs=self.covs.to(dtype)
+        )
 
     def under(self, process: Gaussian) -> "Mixture":
         """The same mixture as a denoiser of another process."""
@@ -107,15 +109,17 @@ class Mixture:
         logits, means, within = self._posterior(x, alpha, sigma)
         probs = torch.softmax(logits, dim=1)
         _, vectors = self._eigen
-        inner = torch.einsum("bk,bkj,kij,klj->bil", probs, within, vectors, vectors)
+        inner = torch.einsum("bkj,kij,klj->bil", probs[..., None] * within, vectors, vectors)
         off = means - torch.einsum("bk,bkd->bd", probs, means)[:, None]
         return inner + torch.einsum("bk,bki,bkj->bij", probs, off, off)
 
     def divergence(self, x: Tensor, t: Any) -> Tensor:
         """Trace of dD/dx = (alpha / sigma^2) Cov[x_0 given x], (B,)."""
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
-        cov = self.posterior_cov(x, alpha, sigma)
-        return torch.diagonal(cov, dim1=1, dim2=2).sum(1) * (alpha / sigma**2)
+        logits, means, within = self._posterior(x, alpha, sigma)
+        probs = torch.softmax(logits, dim=1)
+        off = means - torch.einsum("bk,bkd->bd", probs, means)[:, None]
+        return torch.einsum("bk,bk->b", probs, (within + off**2).sum(2)) * (alpha / sigma**2)
 
     def __call__(self, x: Tensor, t: Any, cond: Any = None) -> Posterior:
         return Posterior(mean=self.denoise(x, self.process.alpha(t), self.process.sigma(t)))
@@ -146,7 +150,9 @@ class Mixture:
         off = other.means[None] - self.means[:, None]
         means = self.means[:, None] + torch.einsum("kjde,kje->kjd", gain, off)
         covs = c1 - gain @ c1
-        log_w = (self.weights.log()[:, None] + other.weights.log()[None]) + torch.distributions.MultivariateNormal(
+        log_w = (
+            self.weights.log()[:, None] + other.weights.log()[None]
+        ) + torch.distributions.MultivariateNormal(
             self.means.new_zeros(d), total, validate_args=False
         ).log_prob(off)
         flat = covs.reshape(k * j, d, d)
@@ -158,7 +164,9 @@ class Mixture:
         )
 
     def _parts(self, x: Tensor, alpha: Any, sigma: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Joint log weights (B, K), offsets in the eigenbasis (B, K, d), and variances there (B or 1, K, d)."""
+        """Joint log weights (B, K), offsets in the eigenbasis (B, K, d), and variances there (B or 1, K,
+        d).
+        """
         values, vectors = self._eigen
         alpha, sigma = (self._level(v, x) for v in (alpha, sigma))
         spread = alpha**2 * values + sigma**2
@@ -172,7 +180,9 @@ class Mixture:
         values, vectors = self._eigen
         alpha, sigma = (self._level(v, x) for v in (alpha, sigma))
         means = self.means + torch.einsum("kij,bkj->bki", vectors, alpha * values / spread * along)
-        return logits, means, values * sigma**2 / spread
+        return logits, means, (values * sigma**2 / spread).expand(means.shape)
 
     def _level(self, value: Any, x: Tensor) -> Any:
-        return per_sample(value.to(x.dtype), x)[..., None] if isinstance(value, Tensor) and value.ndim else value
+        return (
+            per_sample(value.to(x.dtype), x)[..., None] if isinstance(value, Tensor) and value.ndim else value
+        )

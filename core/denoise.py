@@ -10,7 +10,8 @@ Training and sampling see only D. Networks that predict something else are conve
     flow        d alpha/dt x_0 + d sigma/dt eps     (u - sigma'/sigma x) / (alpha' - alpha sigma'/sigma)
     edm         F                                   c_skip x + c_out F(c_in x, c_noise)
 
-Sources: Karras et al. 2022, arXiv:2206.00364, eq. 7 and table 1; Salimans & Ho 2022, arXiv:2202.00512, appendix D.
+Sources: Karras et al. 2022, arXiv:2206.00364, eq. 7 and table 1; Salimans & Ho 2022, arXiv:2202.00512,
+appendix D.
 """
 
 import math
@@ -32,14 +33,18 @@ Predicts: TypeAlias = Literal["x0", "eps", "v", "score", "flow", "edm"]
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """What is known about the clean state: its mean (continuous states) or the law of each token (logits, (B, L, V))."""
+    """What is known about the clean state: its mean (continuous states) or the law of each token (logits, (B,
+    L, V)).
+    """
 
     mean: Any = None
     logits: Any = None
 
 
 class Denoiser(Protocol):
-    """Anything that gives the posterior of the clean state. `t` is a float or (B,); `cond` is the model's own business."""
+    """Anything that gives the posterior of the clean state. `t` is a float or (B,); `cond` is the model's own
+    business.
+    """
 
     @property
     def process(self) -> Any: ...
@@ -62,8 +67,9 @@ def noise_of(process: Gaussian, x: State, x0: State, t: float) -> State:
 class Wrapped(nn.Module):
     """A network as a denoiser. Build it with `wrap`.
 
-    The network is called as `net(x, t, cond)` with t of shape (B,), or, for "edm", as `net(c_in x, c_noise, cond)` with
-    c_noise = ln(sigma / alpha) / 4 of shape (B,). Its output is projected into the process's space.
+    The network is called as `net(x, t, cond)` with t of shape (B,), or, for "edm", as `net(c_in x, c_noise,
+    cond)` with c_noise = ln(sigma / alpha) / 4 of shape (B,). Its output is projected into the process's
+    space.
     """
 
     def __init__(
@@ -76,7 +82,9 @@ class Wrapped(nn.Module):
         self.data_std = data_std
 
     def forward(self, x: Any, t: Any, cond: Any = None) -> Posterior:
-        """Posterior mean of the clean state, shaped like x, (B, ...). Coefficients are float64 until they meet x."""
+        """Posterior mean of the clean state, shaped like x, (B, ...). Coefficients are float64 until they
+        meet x.
+        """
         if isinstance(t, Tensor):
             t = t.to(torch.float64).expand(x.shape[0])
         mean = self._edm(x, t, cond) if self.predicts == "edm" else self._convert(x, t, cond)
@@ -108,7 +116,9 @@ class Wrapped(nn.Module):
 
 
 def edm_coeffs(process: Gaussian, t: Any, data_std: float) -> tuple[Any, Any, Any, Any]:
-    """c_in, c_noise, c_skip and c_out of Karras et al. 2022, table 1, for any Gaussian process through x / alpha."""
+    """c_in, c_noise, c_skip and c_out of Karras et al. 2022, table 1, for any Gaussian process through x /
+    alpha.
+    """
     alpha, sigma = process.alpha(t), process.sigma(t)
     ratio = sigma / alpha
     total = ratio**2 + data_std**2

@@ -4,8 +4,8 @@ In the frame y = x / alpha with the clock l = ln(sigma / alpha) the ODE is dy/dl
 
     d log p(y) / dl = -div_y (y - D) = -(d - alpha tr dD/dx),    log p(x) = log p(y) - d ln alpha.
 
-The same Runge-Kutta rows that move the state weigh the divergences: one plan, one loop. The trace is exact (the denoiser's
-own closed form, or d Jacobian-vector products) or Hutchinson's estimate with random probes.
+The same Runge-Kutta rows that move the state weigh the divergences: one plan, one loop. The trace is exact
+(the denoiser's own closed form, or d Jacobian-vector products) or Hutchinson's estimate with random probes.
 
 Source: Chen et al. 2018, arXiv:1806.07366, theorem 1; Song et al. 2021, arXiv:2011.13456, eqs. 39 and 40.
 """
@@ -70,8 +70,8 @@ def log_prob(
         x0: states at ratio `low`, (B, ...). Clean data are best noised to that level first.
         n: steps, equal in log(sigma / alpha); 4 (rk4) or 2 (heun) evaluations each.
         divergence: trace of dD/dx at (x, t), (B,); exact by default. See `hutchinson`.
-        terminal: log density of the noise end, (B, ...) -> (B,); N(0, sigma^2 I) by default, which is off by about
-            1e-4 bits per dimension when sigma is a hundred times the data.
+        terminal: log density of the noise end, (B, ...) -> (B,); N(0, sigma^2 I) by default, which is off by
+            about 1e-4 bits per dimension when sigma is a hundred times the data.
         low: ratio sigma / alpha that x0 is read at; the near end of the process by default.
 
     Raises:
@@ -105,7 +105,13 @@ def log_prob(
     last, first = times[-1], times[0]
     if terminal is None:
         sigma = process.sigma(last)
-        ends = -(x.flatten(1).to(torch.float64).square().sum(1) / sigma**2 + d * math.log(2 * math.pi * sigma**2)) / 2
+        ends = (
+            -(
+                x.flatten(1).to(torch.float64).square().sum(1) / sigma**2
+                + d * math.log(2 * math.pi * sigma**2)
+            )
+            / 2
+        )
     else:
         ends = terminal(x).to(torch.float64)
     nats = ends + total + d * (math.log(process.alpha(last)) - math.log(process.alpha(first)))
@@ -114,7 +120,9 @@ def log_prob(
 
 
 def exact_divergence(denoiser: Denoiser, cond: Any = None) -> Divergence:
-    """Trace of dD/dx: the denoiser's own `divergence(x, t)` when it has one, else d Jacobian-vector products."""
+    """Trace of dD/dx: the denoiser's own `divergence(x, t)` when it has one, else d Jacobian-vector
+    products.
+    """
     closed = getattr(denoiser, "divergence", None)
     if closed is not None:
         return lambda x, t: closed(x, t)
@@ -135,11 +143,13 @@ def exact_divergence(denoiser: Denoiser, cond: Any = None) -> Divergence:
 def hutchinson(
     denoiser: Denoiser, gen: Source, *, probes: int = 1, kind: Probe = "rademacher", cond: Any = None
 ) -> Divergence:
-    """Unbiased estimate of the trace: mean of v^T (dD/dx) v over random probes, one vector-Jacobian product each.
+    """Unbiased estimate of the trace: mean of v^T (dD/dx) v over random probes, one vector-Jacobian product
+    each.
 
     Probes are drawn once, at the first call, and held for the whole path, so that the integrand stays smooth.
 
-    Source: Hutchinson 1990, Communications in Statistics 19(2); Grathwohl et al. 2019, arXiv:1810.01367, eq. 8.
+    Source: Hutchinson 1990, Communications in Statistics 19(2); Grathwohl et al. 2019, arXiv:1810.01367, eq.
+    8.
     """
     if kind not in get_args(Probe):
         raise unknown("probe", kind, get_args(Probe))
@@ -150,7 +160,11 @@ def hutchinson(
     def trace(x: Tensor, t: float) -> Tensor:
         if not held:
             for _ in range(probes):
-                v = randn(x, gen) if kind == "gaussian" else uniform(x.shape, gen, dtype=x.dtype, device=x.device)
+                v = (
+                    randn(x, gen)
+                    if kind == "gaussian"
+                    else uniform(x.shape, gen, dtype=x.dtype, device=x.device)
+                )
                 held.append(v if kind == "gaussian" else (v < 0.5).to(x.dtype) * 2 - 1)
         with torch.enable_grad():
             at = x.detach().requires_grad_(True)

@@ -13,7 +13,8 @@ def require(name: str, *, extra: str) -> ModuleType:
 
     Args:
         name: the module to import, such as "h5py".
-        extra: the extra of this project that brings it, or the package to install on its own when it is in no extra.
+        extra: the extra of this project that brings it, or the package to install on its own when it is in no
+            extra.
 
     Raises:
         MissingExtra: the module is not installed.
@@ -25,4 +26,6 @@ def require(name: str, *, extra: str) -> ModuleType:
             raise
         known = {"ultrasound", "graphs", "music", "timeseries", "language", "studio"}
         install = f"'suffuse[{extra}]'" if extra in known else extra
-        raise MissingExtra(f"'{name}' is not installed.", hint=f"Install it with: pip install {install}") from err
+        raise MissingExtra(
+            f"'{name}' is not installed.", hint=f"Install it with: pip install {install}"
+        ) from err

@@ -1,7 +1,7 @@
 """Distances between samples, each with the yardstick it needs.
 
-All take samples as (n, d) tensors. A distance between two finite samples of one law is not zero: `floor` measures how large
-it is at the sizes used, and belongs beside every result.
+All take samples as (n, d) tensors. A distance between two finite samples of one law is not zero: `floor`
+measures how large it is at the sizes used, and belongs beside every result.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,9 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, directions: int = 128, seed: int
         ConfigError: the sizes differ.
     """
     if x.shape != y.shape:
-        raise ConfigError(f"sliced Wasserstein needs samples of equal size, got {tuple(x.shape)} and {tuple(y.shape)}.")
+        raise ConfigError(
+            f"sliced Wasserstein needs samples of equal size, got {tuple(x.shape)} and {tuple(y.shape)}."
+        )
     gen = torch.Generator().manual_seed(seed)
     axes = torch.randn(x.shape[1], directions, generator=gen, dtype=torch.float64).to(x)
     axes = axes / axes.norm(dim=0)
@@ -66,7 +68,9 @@ def mmd2(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) -> Te
     if min(n, m) < 2:
         raise ConfigError(f"the unbiased MMD needs at least 2 samples on each side, got {n} and {m}.")
     kx, ky = kernel(x, x), kernel(y, y)
-    within = (kx.sum() - kx.diagonal().sum()) / (n * (n - 1)) + (ky.sum() - ky.diagonal().sum()) / (m * (m - 1))
+    within = (kx.sum() - kx.diagonal().sum()) / (n * (n - 1)) + (ky.sum() - ky.diagonal().sum()) / (
+        m * (m - 1)
+    )
     return within - 2 * kernel(x, y).mean()
 
 

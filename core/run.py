@@ -5,9 +5,9 @@
     encode   the latent (x_T, xi_1 .. xi_n) from which `decode` makes a given clean state
     decode   the state that a latent stands for, under this or another denoiser
 
-Encoding solves each row for its noise, so it works for every plan without code of its own: a path from q(x_s given x_t, x_0)
-is the plan itself run with the constant denoiser x_0, and the noise of a row is (x_s - mean) / fresh. Rows without noise
-keep the residual x_s - mean instead, so decoding is exact for them too.
+Encoding solves each row for its noise, so it works for every plan without code of its own: a path from q(x_s
+given x_t, x_0) is the plan itself run with the constant denoiser x_0, and the noise of a row is (x_s - mean)
+/ fresh. Rows without noise keep the residual x_s - mean instead, so decoding is exact for them too.
 
 Source of the encoding: Wu & De la Torre 2022, arXiv:2210.05559 (CycleDiffusion), eq. 5.
 """
@@ -28,7 +28,9 @@ __all__ = ["Latent", "Step", "decode", "encode", "sample", "steps"]
 
 
 class Step(NamedTuple):
-    """What one row did: the state it began with, the denoiser's answer, the noise it drew, the state it made."""
+    """What one row did: the state it began with, the denoiser's answer, the noise it drew, the state it
+    made.
+    """
 
     index: int
     row: AnyRow
@@ -40,7 +42,9 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Latent:
-    """Start and noises of a run. Rows that draw no noise hold what they failed to explain, in the state's own unit."""
+    """Start and noises of a run. Rows that draw no noise hold what they failed to explain, in the state's own
+    unit.
+    """
 
     start: State
     noises: tuple[State, ...]
@@ -61,7 +65,8 @@ def steps(
     Args:
         plan: rows to walk; one call of the denoiser each.
         denoiser: posterior of the clean state.
-        x: state at time `plan.start`, (B, ...) or a mapping; `process.prior(like, gen, plan.start)` draws one.
+        x: state at time `plan.start`, (B, ...) or a mapping; `process.prior(like, gen, plan.start)` draws
+            one.
         gen: a generator, or `Seeds` with one seed per sample; only stochastic plans need one.
         cond: handed to the denoiser.
         history: earlier values of h for multistep rows, newest first.
@@ -101,7 +106,9 @@ def sample(
     history: Sequence[State] = (),
     noises: Sequence[State] | None = None,
 ) -> Any:
-    """Walk a plan to its end without gradients. Arguments as for `steps`; returns the state at time `plan.end`."""
+    """Walk a plan to its end without gradients. Arguments as for `steps`; returns the state at time
+    `plan.end`.
+    """
     with torch.no_grad():
         for step in steps(plan, denoiser, x, gen, cond, history=history, noises=noises):
             x = step.next
@@ -124,7 +131,9 @@ def encode(plan: Plan, denoiser: Denoiser, x0: State, gen: Source, cond: Any = N
         ConfigError: the plan has rows that are not linear.
     """
     if any(type(row) not in (Row, JointRow) for row in plan.rows):
-        raise ConfigError("only plans of linear rows can be solved for their noise.", hint="Use ddim with eta > 0.")
+        raise ConfigError(
+            "only plans of linear rows can be solved for their noise.", hint="Use ddim with eta > 0."
+        )
     start, _ = denoiser.process.perturb(x0, plan.start, gen)
     with torch.no_grad():
         path = [step.next for step in steps(plan, _Constant(denoiser.process, x0), start, gen)]
@@ -175,7 +184,9 @@ def _advance(row: Any, x: Any, past: list[Any], noise: Any) -> Any:
             out[name] = _advance(part, x[name], older, None if noise is None else noise[name])
         return out
     if len(past) < len(row.pull):
-        raise ConfigError(f"the row at t={row.t:.4g} reads {len(row.pull)} values of history, got {len(past)}.")
+        raise ConfigError(
+            f"the row at t={row.t:.4g} reads {len(row.pull)} values of history, got {len(past)}."
+        )
     if isinstance(x, Tensor):
         after = torch.mul(x, row.keep)
         for weight, h in zip(row.pull, past, strict=False):
@@ -183,7 +194,9 @@ def _advance(row: Any, x: Any, past: list[Any], noise: Any) -> Any:
         return after if noise is None else after.add_(noise, alpha=row.fresh or 1.0)
     trees = [*past[: len(row.pull)], *([] if noise is None else [noise])]
     return tree_map(
-        lambda a, *rest: _advance(row, a, list(rest[: len(row.pull)]), None if noise is None else rest[-1]), x, *trees
+        lambda a, *rest: _advance(row, a, list(rest[: len(row.pull)]), None if noise is None else rest[-1]),
+        x,
+        *trees,
     )
 
 
@@ -209,7 +222,9 @@ def _langevin(row: LangevinRow, x: Tensor, mean: Tensor, noise: Tensor) -> Tenso
 
 
 def _reveal(row: TokenRow, x: Tensor, logits: Tensor, gen: Source | None) -> Tensor:
-    """Draw all masked tokens (Gumbel maximum), keep the draw where the row reveals, mask again where it says so."""
+    """Draw all masked tokens (Gumbel maximum), keep the draw where the row reveals, mask again where it says
+    so.
+    """
     where = {"dtype": torch.float64, "device": x.device}
     gumbel = -(-uniform(logits.shape, gen, **where).clamp_min(1e-300).log()).log()
     drawn = (logits.to(torch.float64) + gumbel).argmax(-1)

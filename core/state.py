@@ -1,15 +1,17 @@
 """States as trees of tensors, the spaces they live in, and where their randomness comes from.
 
-A state is a tensor with leading axis B, or a mapping of states. The key "mask" is reserved: it holds what is valid (a boolean
-tensor, such as (B, N) nodes of padded graphs), rides along unchanged and is never moved by arithmetic.
+A state is a tensor with leading axis B, or a mapping of states. The key "mask" is reserved: it holds what is
+valid (a boolean tensor, such as (B, N) nodes of padded graphs), rides along unchanged and is never moved by
+arithmetic.
 
-A space says how noise is drawn and how a state is brought back into it. Noise drawn in a space lies in it, and so does a
-projected network output; the updates of a plan are linear, so nothing else needs projecting on the way.
+A space says how noise is drawn and how a state is brought back into it. Noise drawn in a space lies in it,
+and so does a projected network output; the updates of a plan are linear, so nothing else needs projecting on
+the way.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, Union
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -34,7 +36,7 @@ __all__ = [
     "uniform",
 ]
 
-State: TypeAlias = Union[Tensor, Mapping[str, "State"]]
+State: TypeAlias = Tensor | Mapping[str, "State"]
 
 
 class Seeds:
@@ -81,7 +83,9 @@ def _draw(fn: Callable[..., Tensor], shape: Sequence[int], gen: Source | None, *
 
 
 def randn(like: Tensor, gen: Source | None) -> Tensor:
-    """Standard normal noise with the shape, type and device of `like`. Complex noise has unit variance per part."""
+    """Standard normal noise with the shape, type and device of `like`. Complex noise has unit variance per
+    part.
+    """
     if like.is_complex():
         parts = _draw(torch.randn, (*like.shape, 2), gen, dtype=like.real.dtype, device=like.device)
         return torch.view_as_complex(parts)
@@ -96,7 +100,9 @@ def uniform(
 
 
 def tree_map(fn: Callable[..., Any], *trees: Any) -> Any:
-    """Apply `fn` leaf by leaf to trees of one structure; masks of the first tree are carried over as they are."""
+    """Apply `fn` leaf by leaf to trees of one structure; masks of the first tree are carried over as they
+    are.
+    """
     first = trees[0]
     if isinstance(first, Mapping):
         return {
@@ -175,7 +181,8 @@ class Masked:
 
 @dataclass(frozen=True)
 class Symmetric:
-    """Adjacency tensors (B, ..., N, N): symmetric, zero on the diagonal, zero where a node mask (B, N) says so.
+    """Adjacency tensors (B, ..., N, N): symmetric, zero on the diagonal, zero where a node mask (B, N) says
+    so.
 
     Noise has unit variance per free entry: the upper triangle is drawn and mirrored, not averaged.
     """

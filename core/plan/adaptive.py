@@ -14,7 +14,8 @@ def corrected(plan: Plan, process: Any, *, snr: float = 0.16, n: int = 1, pooled
 
     Args:
         plan: the predictor, made of linear rows.
-        snr: ratio r of the Langevin step, h = 2 a (r |xi| / |s|)^2; a is the step's alpha_t^2 / alpha_s^2 for VP, else 1.
+        snr: ratio r of the Langevin step, h = 2 a (r |xi| / |s|)^2; a is the step's alpha_t^2 / alpha_s^2 for
+            VP, else 1.
         n: corrector steps after each predictor step; none follows a step to zero noise.
         pooled: average the norms over the batch, as published; by default each sample has its own step.
 

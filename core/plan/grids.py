@@ -1,11 +1,13 @@
 """Grids of times: n evaluations need n + 1 decreasing times, and the last is usually zero noise.
 
-All but `uniform` place points in the noise-to-signal ratio sigma / alpha, in which every Gaussian process is the same, and
-translate them into the process's own time. A grid is a plain list: any decreasing list of times serves as well.
+All but `uniform` place points in the noise-to-signal ratio sigma / alpha, in which every Gaussian process is
+the same, and translate them into the process's own time. A grid is a plain list: any decreasing list of times
+serves as well.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from core.errors import ConfigError
@@ -54,8 +56,8 @@ def logistic(
 ) -> list[float]:
     """Log ratios at equally spaced quantiles of a logistic law centred at ln data_std + shift, then zero.
 
-    Points gather where the posterior mean of data of this standard deviation changes most. An infinite `high` is legal: the
-    quantile 1 is where no signal is left.
+    Points gather where the posterior mean of data of this standard deviation changes most. An infinite `high`
+    is legal: the quantile 1 is where no signal is left.
     """
     low, high = _range(process, low, high, finite=False)
     centre = math.log(data_std) + shift
@@ -72,10 +74,10 @@ def logistic(
 def checked(times: Sequence[float]) -> list[float]:
     """The times as floats, refused unless they are at least two and strictly monotone."""
     out = [float(t) for t in times]
-    pairs = list(zip(out, out[1:], strict=False))
+    pairs = list(pairwise(out))
     if len(out) < 2 or not (all(a > b for a, b in pairs) or all(a < b for a, b in pairs)):
         raise ConfigError(
-            f"a grid needs at least two strictly monotone times, got {out[:4]}{'...' if len(out) > 4 else ''}.",
+            f"a grid needs at least two strictly monotone times, got {out}.",
             hint="n + 1 values give n steps, from noise (large t) to data (small t).",
         )
     return out
@@ -91,7 +93,9 @@ def _positive(n: int) -> None:
         raise ConfigError(f"a grid needs at least 1 step, got {n}.")
 
 
-def _range(process: Any, low: float | None, high: float | None, *, finite: bool = True) -> tuple[float, float]:
+def _range(
+    process: Any, low: float | None, high: float | None, *, finite: bool = True
+) -> tuple[float, float]:
     if isinstance(process, Product):
         process = next(iter(process.parts.values()))
     near, far = process.ends
@@ -100,8 +104,10 @@ def _range(process: Any, low: float | None, high: float | None, *, finite: bool 
     if not 0 < low < high:
         raise ConfigError(f"a grid needs 0 < low < high, got {low} and {high}.")
     if finite and math.isinf(high):
-        raise ConfigError("the process has no signal at its noise end, so this grid has no first point.",
-                          hint="Give high=, or use the logistic grid, which may start at infinity.")
+        raise ConfigError(
+            "the process has no signal at its noise end, so this grid has no first point.",
+            hint="Give high=, or use the logistic grid, which may start at infinity.",
+        )
     return low, high
 
 

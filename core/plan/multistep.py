@@ -36,12 +36,13 @@ def adams(
 ) -> Plan:
     """Plan Adams-Bashforth steps of the probability-flow ODE in the data-scaled angular frame.
 
-    With theta = atan(sigma / (alpha sd)) and rho = sqrt(alpha^2 + sigma^2 / sd^2), the state y = x / rho obeys
+    With theta = atan(sigma / (alpha sd)) and rho = sqrt(alpha^2 + sigma^2 / sd^2), the state y = x / rho
+    obeys
 
         dy / d theta = (cos(theta) y - D) / sin(theta),
 
-    which varies slowly for data of standard deviation sd: for N(0, sd^2 I) it is zero. The polynomial through the latest
-    derivatives is integrated exactly, on any grid; the first steps use what history there is.
+    which varies slowly for data of standard deviation sd: for N(0, sd^2 I) it is zero. The polynomial through
+    the latest derivatives is integrated exactly, on any grid; the first steps use what history there is.
 
     Args:
         times: from noise to data (or back); a final zero noise level is legal.
@@ -49,8 +50,8 @@ def adams(
         order: 1, 2, 3 or 4 derivatives per step.
         before: times of derivatives that are known already, newest last; pass them to `steps(history=...)`.
 
-    Source: the linear multistep rule of Liu et al. 2022, arXiv:2202.09778, eq. 9, moved to another frame; angular
-    coordinate of Salimans & Ho 2022, arXiv:2202.00512, appendix D.
+    Source: the linear multistep rule of Liu et al. 2022, arXiv:2202.09778, eq. 9, moved to another frame;
+    angular coordinate of Salimans & Ho 2022, arXiv:2202.00512, appendix D.
     """
     if not 1 <= order <= 4:
         raise ConfigError(f"order must be 1, 2, 3 or 4, got {order}.")
@@ -68,7 +69,9 @@ def adams(
     for t, s in pairwise(times):
         theta, rho = angle(t), scale(t)
         if math.sin(theta) == 0:
-            raise ConfigError("the ODE cannot start at zero noise.", hint="Begin the grid at a small positive noise.")
+            raise ConfigError(
+                "the ODE cannot start at zero noise.", hint="Begin the grid at a small positive noise."
+            )
         known = [*known, theta][-order:]
         pull = tuple(scale(s) * w for w in integrals(known[::-1], theta, angle(s)))
         frame = (math.cos(theta) / (rho * math.sin(theta)), -1 / math.sin(theta))
@@ -84,7 +87,8 @@ def dpmpp(process: Any, times: Sequence[float], *, eta: float = 0.0, order: int 
         eta: 0 is the ODE, 1 the reverse SDE, anything between interpolates.
         order: 1 (DDIM when eta = 0) or 2 (multistep).
 
-    Source: Lu et al. 2022, arXiv:2211.01095, algorithm 2 and eq. 18; for eta > 0 Lu et al., SDE-DPM-Solver++(2M).
+    Source: Lu et al. 2022, arXiv:2211.01095, algorithm 2 and eq. 18; for eta > 0 Lu et al.,
+    SDE-DPM-Solver++(2M).
     """
     if order not in (1, 2):
         raise ConfigError(f"order must be 1 or 2, got {order}.")
@@ -108,7 +112,9 @@ def dpmpp(process: Any, times: Sequence[float], *, eta: float = 0.0, order: int 
 
 
 def integrals(nodes: Sequence[float], start: float, stop: float) -> list[float]:
-    """Weights w with sum_j w_j p(nodes[j]) = integral of p over [start, stop] for polynomials up to the nodes' degree."""
+    """Weights w with sum_j w_j p(nodes[j]) = integral of p over [start, stop] for polynomials up to the
+    nodes' degree.
+    """
     width = stop - start
     u = (np.asarray(nodes, dtype=np.float64) - start) / width
     powers = np.vander(u, increasing=True).T

@@ -1,8 +1,8 @@
 """Explicit Runge-Kutta rules for the probability-flow ODE: Euler, Heun, classical fourth order.
 
-A stage is a row: it moves the state from one stage point to the next by the difference of two lines of the Butcher
-tableau, so a rule of k stages is k rows a step and needs no executor of its own. The ODE is integrated in one of three
-clocks, with r = sigma / alpha:
+A stage is a row: it moves the state from one stage point to the next by the difference of two lines of the
+Butcher tableau, so a rule of k stages is k rows a step and needs no executor of its own. The ODE is
+integrated in one of three clocks, with r = sigma / alpha:
 
     "ratio"  d(x / alpha) / dr     = (x / alpha - D) / r
     "log"    d(x / alpha) / d ln r =  x / alpha - D
@@ -34,7 +34,9 @@ class Tableau(NamedTuple):
 
 EULER = Tableau((0.0, 1.0), ((), (1.0,)))
 HEUN = Tableau((0.0, 1.0, 1.0), ((), (1.0,), (0.5, 0.5)))
-RK4 = Tableau((0.0, 0.5, 0.5, 1.0, 1.0), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6)))
+RK4 = Tableau(
+    (0.0, 0.5, 0.5, 1.0, 1.0), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
+)
 
 
 class _Clock(NamedTuple):
@@ -75,7 +77,9 @@ def _rows(process: Any, times: Sequence[float], rule: Tableau, name: str) -> tup
             rows.append(rest(t, s))
             continue
         if process.sigma(t) == 0:
-            raise ConfigError("the ODE cannot start at zero noise.", hint="Begin the grid at a small positive noise.")
+            raise ConfigError(
+                "the ODE cannot start at zero noise.", hint="Begin the grid at a small positive noise."
+            )
         start, step = clock.of(t), clock.of(s) - clock.of(t)
         points = [t if c == 0 else s if c == 1 else clock.time(start + c * step) for c in rule.c]
         for stage, (here, there) in enumerate(pairwise(points)):

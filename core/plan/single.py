@@ -26,7 +26,9 @@ def ddim(process: Any, times: Sequence[float], *, eta: float = 0.0) -> Plan:
     if not 0 <= eta <= 1:
         raise ConfigError(f"eta must lie in [0, 1], got {eta}.")
     if eta > 0 and times[0] < times[-1]:
-        raise ConfigError("a stochastic plan runs from noise to data, got increasing times.", hint="Use eta=0.")
+        raise ConfigError(
+            "a stochastic plan runs from noise to data, got increasing times.", hint="Use eta=0."
+        )
     rows = []
     for t, s in pairwise(times):
         a_t, a_s, sig_t, sig_s = process.alpha(t), process.alpha(s), process.sigma(t), process.sigma(s)

@@ -4,11 +4,13 @@ One row is one call of the denoiser and one update of the state from time t to t
 
     x  <-  keep x + sum_j pull[j] h_{i-j} + fresh xi,     xi ~ N(0, I),
 
-where h is the denoiser's output D, or, when `frame = (P, Q)` is given, the derivative h = P x + Q D that a multistep or
-Runge-Kutta rule integrates; h_{i-j} are the latest values, newest first. Coefficients are float64 Python numbers.
+where h is the denoiser's output D, or, when `frame = (P, Q)` is given, the derivative h = P x + Q D that a
+multistep or Runge-Kutta rule integrates; h_{i-j} are the latest values, newest first. Coefficients are
+float64 Python numbers.
 
-Two other kinds of row exist, each for what a fixed linear row cannot say: `LangevinRow`, whose step depends on the norm of
-the score, and `TokenRow`, for discrete states. `JointRow` holds one `Row` per part of a product state.
+Two other kinds of row exist, each for what a fixed linear row cannot say: `LangevinRow`, whose step depends
+on the norm of the score, and `TokenRow`, for discrete states. `JointRow` holds one `Row` per part of a
+product state.
 """
 
 import json
@@ -56,8 +58,8 @@ class LangevinRow(NamedTuple):
 
 
 class TokenRow(NamedTuple):
-    """One update of masked tokens: each mask is revealed with probability `reveal`, to a token drawn from the posterior;
-    each token that was there before is masked again with probability `remask`.
+    """One update of masked tokens: each mask is revealed with probability `reveal`, to a token drawn from the
+    posterior; each token that was there before is masked again with probability `remask`.
     """
 
     t: float
@@ -124,7 +126,9 @@ class Plan:
             found = json.loads(text)
             return Plan(found["name"], tuple(unpack(row) for row in found["rows"]))
         except (json.JSONDecodeError, KeyError, TypeError) as err:
-            raise ConfigError(f"expected a plan as JSON, got {text[:40]!r}.", hint="Write one with to_json.") from err
+            raise ConfigError(
+                f"expected a plan as JSON, got {text[:40]!r}.", hint="Write one with to_json."
+            ) from err
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.evaluations} evaluations, t = {self.start:.4g} to {self.end:.4g}"]
@@ -150,7 +154,9 @@ def text(row: Any) -> str:
         return repr(row)
     pull = " ".join(f"{b:+.6f}" for b in row.pull)
     frame = f"  frame {row.frame[0]:+.4g} {row.frame[1]:+.4g}" if row.frame else ""
-    return f"t {row.t:<10.5g} s {row.s:<10.5g} keep {row.keep:+.6f}  pull {pull}  fresh {row.fresh:.6f}{frame}"
+    return (
+        f"t {row.t:<10.5g} s {row.s:<10.5g} keep {row.keep:+.6f}  pull {pull}  fresh {row.fresh:.6f}{frame}"
+    )
 
 
 def pack(row: AnyRow) -> dict[str, Any]:

@@ -12,7 +12,8 @@ __all__ = ["unmask"]
 
 
 def unmask(process: Masking, times: Sequence[float]) -> Plan:
-    """Plan ancestral sampling of masked tokens: from t to s a mask is revealed with probability (a_s - a_t) / (1 - a_t).
+    """Plan ancestral sampling of masked tokens: from t to s a mask is revealed with probability (a_s - a_t) /
+    (1 - a_t).
 
     Args:
         process: the masking process of the denoiser.
@@ -24,7 +25,9 @@ def unmask(process: Masking, times: Sequence[float]) -> Plan:
     if not 1 >= grid[0] > grid[-1] >= 0:
         raise ConfigError(f"token times run from at most 1 down to at least 0, got {grid[0]} to {grid[-1]}.")
     rows = [
-        TokenRow(t, s, (process.alpha(s) - process.alpha(t)) / (1 - process.alpha(t)), 0.0, process.mask_token)
+        TokenRow(
+            t, s, (process.alpha(s) - process.alpha(t)) / (1 - process.alpha(t)), 0.0, process.mask_token
+        )
         for t, s in pairwise(grid)
     ]
     return Plan("unmask", tuple(rows))

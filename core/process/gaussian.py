@@ -1,12 +1,14 @@
 """Gaussian processes: x_t = alpha(t) x_0 + sigma(t) eps, with eps ~ N(0, I) in the process's space.
 
-t = 0 is data; alpha / sigma decreases in t. Every process is the solution of the forward SDE dx = f x dt + g dW with
+t = 0 is data; alpha / sigma decreases in t. Every process is the solution of the forward SDE dx = f x dt + g
+dW with
 
     f = d log alpha / dt,    g^2 = d sigma^2 / dt - 2 f sigma^2,
 
-and is indexed equally well by its noise-to-signal ratio `ratio = sigma / alpha`, in which all of them are the same
-variance-exploding process x / alpha. `time(ratio)` inverts the schedule in closed form. Schedules accept Python numbers
-(float64, for plans) and tensors (for training). `time(0)` is the end of the process, where sigma = 0.
+and is indexed equally well by its noise-to-signal ratio `ratio = sigma / alpha`, in which all of them are the
+same variance-exploding process x / alpha. `time(ratio)` inverts the schedule in closed form. Schedules accept
+Python numbers (float64, for plans) and tensors (for training). `time(0)` is the end of the process, where
+sigma = 0.
 """
 
 import math
@@ -19,7 +21,7 @@ from torch import Tensor
 from core.errors import ConfigError
 from core.state import Euclidean, Source, Space, State, per_sample, tree_map
 
-__all__ = ["VP", "VE", "Coeffs", "CosineVP", "Gaussian", "Karras", "RectifiedFlow", "SigmaPower", "SubVP"]
+__all__ = ["VE", "VP", "Coeffs", "CosineVP", "Gaussian", "Karras", "RectifiedFlow", "SigmaPower", "SubVP"]
 
 Time: TypeAlias = Any  # float | Tensor: a schedule returns what it was given
 
@@ -248,7 +250,8 @@ class Karras(Gaussian):
 class CosineVP(Gaussian):
     """Variance preserving with a cosine signal curve: alpha = cos(a), sigma = sin(a), a linear in t.
 
-    `margin` keeps t in [0, 1] away from both ends of the quarter turn, so the signal-to-noise ratio stays finite there.
+    `margin` keeps t in [0, 1] away from both ends of the quarter turn, so the signal-to-noise ratio stays
+    finite there.
 
     Source: Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17 with s = 0.
     """

@@ -17,7 +17,8 @@ __all__ = ["Masking"]
 
 @dataclass(frozen=True)
 class Masking:
-    """Absorbing process on tokens 0 .. vocab - 1; the mask is token `vocab`. alpha(t) = 1 - t (log-linear schedule).
+    """Absorbing process on tokens 0 .. vocab - 1; the mask is token `vocab`. alpha(t) = 1 - t (log-linear
+    schedule).
 
     A state is an integer tensor (B, L). The denoiser returns `Posterior(logits=...)`, (B, L, vocab).
     """
@@ -41,7 +42,9 @@ class Masking:
         return 1 - t
 
     def perturb(self, x0: Tensor, t: Any, gen: Source | None) -> tuple[Tensor, Tensor]:
-        """Mask tokens of x0 (B, L); t is a scalar or (B,). Returns x_t and the boolean positions that were masked."""
+        """Mask tokens of x0 (B, L); t is a scalar or (B,). Returns x_t and the boolean positions that were
+        masked.
+        """
         keep = self.alpha(t)
         keep = keep.reshape(-1, 1) if isinstance(keep, Tensor) and keep.ndim == 1 else keep
         hidden = uniform(x0.shape, gen, dtype=torch.float32, device=x0.device) >= keep

@@ -13,10 +13,11 @@ __all__ = ["Product"]
 
 @dataclass(frozen=True)
 class Product:
-    """A mapping of processes that share the time t; the state is a mapping with the same keys (and perhaps "mask").
+    """A mapping of processes that share the time t; the state is a mapping with the same keys (and perhaps
+    "mask").
 
-    The components are independent given the clean state, so each keeps its own alpha and sigma. A denoiser of a product
-    sees the joint state and returns the mapping of clean means.
+    The components are independent given the clean state, so each keeps its own alpha and sigma. A denoiser of
+    a product sees the joint state and returns the mapping of clean means.
     """
 
     parts: Mapping[str, Gaussian]

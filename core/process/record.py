@@ -17,7 +17,9 @@ KINDS = {
 
 
 def to_record(process: Any) -> dict[str, Any]:
-    """Name and settings of a process. The space is not stored: it belongs to the domain that rebuilds the model."""
+    """Name and settings of a process. The space is not stored: it belongs to the domain that rebuilds the
+    model.
+    """
     if isinstance(process, Product):
         return {"kind": "Product", "parts": {name: to_record(part) for name, part in process.parts.items()}}
     name = type(process).__name__
