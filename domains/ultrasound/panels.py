@@ -1,0 +1,135 @@
+"""The parts that ultrasound pictures are drawn from: one style, B-mode panels, region outlines, CSV."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "COLOURS",
+    "ROI_COLOURS",
+    "STYLE",
+    "Extent",
+    "draw_outlines",
+    "draw_panel",
+    "figure",
+    "from_zero",
+    "roi_legend",
+    "style",
+    "tallness",
+    "write_csv",
+]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Extent = tuple[float, float, float, float]
+
+# Okabe & Ito's palette, told apart by readers with any colour vision.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
+ROI_COLOURS: Mapping[str, str] = {"tissue": "#E69F00", "cavity": "#56B4E9", "static": "#009E73"}
+STYLE: Mapping[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 150,
+}
+
+
+def style() -> Any:
+    """Context in which figures have this domain's style; matplotlib's own settings return after it."""
+    import matplotlib as mpl
+
+    settings: Any = dict(STYLE)  # matplotlib types its keys as literals
+    return mpl.rc_context(settings)
+
+
+def figure(width: float, height: float) -> "Figure":
+    """Make a figure outside pyplot's global state; saving as PNG uses the Agg canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(width, height))
+    FigureCanvasAgg(fig)
+    return fig
+
+
+def draw_panel(
+    fig: "Figure",
+    ax: "Axes",
+    image: Array,
+    extent_mm: Extent | None,
+    *,
+    cmap: str,
+    span: tuple[float, float],
+    unit: str,
+) -> None:
+    """Draw an image (row, col) with its bar: equal aspect, depth down, mm axes when the extent is known."""
+    ax.set_facecolor("black")
+    shown = ax.imshow(image, cmap=cmap, vmin=span[0], vmax=span[1], extent=extent_mm, interpolation="nearest")
+    ax.set_aspect("equal")
+    ax.set_xlabel("lateral (mm)" if extent_mm else "column (px)")
+    ax.set_ylabel("depth (mm)" if extent_mm else "row (px)")
+    # A bar inside the axes' own coordinates stays as tall as the picture, whatever its aspect.
+    fig.colorbar(shown, cax=ax.inset_axes((1.03, 0, 0.04, 1)), label=unit)
+
+
+def draw_outlines(
+    ax: "Axes", rois: Mapping[str, Array], shape: tuple[int, ...], extent_mm: Extent | None
+) -> None:
+    """Draw the border of each region halfway between its pixels and the others."""
+    left, right, bottom, top = extent_mm or (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
+    x = left + (np.arange(-1, shape[1] + 1) + 0.5) / shape[1] * (right - left)
+    y = top + (np.arange(-1, shape[0] + 1) + 0.5) / shape[0] * (bottom - top)
+    for index, (name, mask) in enumerate(rois.items()):
+        if mask.shape != shape:
+            raise DataError(f"ROI '{name}' has shape {mask.shape}, the image {shape} (row, col).")
+        padded = np.pad(np.asarray(mask, dtype=float), 1)
+        ax.contour(x, y, padded, levels=[0.5], colors=[_roi_colour(name, index)], linewidths=1.2)
+    ax.set_xlim(left, right)
+    ax.set_ylim(bottom, top)
+
+
+def roi_legend(fig: "Figure", rois: Mapping[str, Array]) -> None:
+    """Name the outlines above the figure."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=_roi_colour(name, i), label=name) for i, name in enumerate(rois)]
+    fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+
+
+def _roi_colour(name: str, index: int) -> str:
+    return ROI_COLOURS.get(name, COLOURS[(index + 3) % len(COLOURS)])
+
+
+def tallness(image: Array, extent_mm: Extent | None) -> float:
+    """Height over width of the picture, held within what a page can show."""
+    left, right, bottom, top = extent_mm or (0, image.shape[1], image.shape[0], 0)
+    return float(np.clip(abs((bottom - top) / (right - left)), 0.3, 2.5))
+
+
+def from_zero(image: Array) -> tuple[float, float]:
+    """Colour limits of a magnitude: 0 to its 99.5th percentile, so that one pixel does not set the scale."""
+    top = float(np.nanpercentile(image, 99.5)) if np.isfinite(image).any() else 0.0
+    return 0.0, top if top > 0 else 1.0
+
+
+def write_csv(out: Path, header: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> Path:
+    """Write a table beside a picture, under its stem with the suffix .csv."""
+    path = out.with_suffix(".csv")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if header is not None:
+            writer.writerow(header)
+        writer.writerows(rows)
+    return path
