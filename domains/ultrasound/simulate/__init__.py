@@ -4,7 +4,7 @@
 | --------- | ----------------------------------------- | ------------------------------------------------ |
 | `polar`   | beamformed lines with truth (default)     | .1 CPU-s per 2112 x 96 RF frame, haze .06 once   |
 | `channel` | echoes per element, for beamforming tests | .1 CPU-s for 4000 scatterers and 64 elements     |
-| `pymust`  | the same by PyMUST, as a cross-check      | minutes; needs the package `pymust`              |
+| `pymust`  | the same by PyMUST, as a cross-check      | 10 s per 1000 scatterers; needs package `pymust` |
 """
 
 from domains.ultrasound.simulate.channel import channel_echoes, diverging

@@ -163,5 +163,5 @@ def _delay(lines: Tensor, samples: float) -> Tensor:
     spectrum = torch.fft.rfft(lines, n=length, dim=0)
     turn = torch.arange(spectrum.shape[0], dtype=torch.float64) * (-2 * math.pi * samples / length)
     return torch.fft.irfft(
-        spectrum * torch.polar(torch.ones_like(turn), turn)[:, None].cfloat(), n=length, dim=0
+        spectrum * torch.polar(torch.ones_like(turn), turn)[:, None].to(torch.complex64), n=length, dim=0
     )[:count]

@@ -70,21 +70,27 @@ class CardiacScene:
         """Opening of the mitral valve: 0 while the ventricle contracts, up to 1 while it fills."""
         return math.sqrt(max(0.0, -math.sin(2 * math.pi * phase)))
 
+    def ventricle_axes(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Coordinates (u, v) in metres along the axes of the left ventricle, from its centre."""
+        dx, dz = x - self.centre_x_m, z - self.centre_z_m
+        cos, sin = math.cos(self.tilt_rad), math.sin(self.tilt_rad)
+        return cos * dx - sin * dz, sin * dx + cos * dz
+
     def to_current(self, x: Tensor, z: Tensor, phase: float) -> tuple[Tensor, Tensor]:
         """Where material at (x, z) of phase 0 has moved to at `phase`; metres."""
-        u, v = self._own_axes(x, z)
+        u, v = self.ventricle_axes(x, z)
         rest, moved = self._knots(u, v, phase)
         return self._rescale(u, v, rest, moved)
 
     def to_reference(self, x: Tensor, z: Tensor, phase: float) -> tuple[Tensor, Tensor]:
         """Where the material at (x, z) of `phase` lies at phase 0; metres. Inverse of `to_current`."""
-        u, v = self._own_axes(x, z)
+        u, v = self.ventricle_axes(x, z)
         rest, moved = self._knots(u, v, phase)
         return self._rescale(u, v, moved, rest)
 
     def level_db(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Echogenicity in dB of material at (x, z) of phase 0, and whether it is blood; leaflets left out."""
-        u, v = self._own_axes(x, z)
+        u, v = self.ventricle_axes(x, z)
         a, b, w = self.half_width_m, self.half_length_m, self.wall_m
         r_in, r_out, _ = self._radii(u, v)
         r = torch.hypot(u, v)
@@ -132,7 +138,7 @@ class CardiacScene:
 
     def leaflet_distance_m(self, x: Tensor, z: Tensor, phase: float) -> Tensor:
         """Distance in metres from (x, z) to the nearer mitral leaflet at `phase`."""
-        u, v = self._own_axes(x, z)
+        u, v = self.ventricle_axes(x, z)
         s, angle = self.contraction(phase), math.radians(20 + 55 * self.opening(phase))
         hinge_u, hinge_v = s * 0.6 * self.half_width_m, s * ANNULUS * self.half_length_m
         length = s * 0.6 * self.half_width_m / math.cos(math.radians(20))
@@ -145,27 +151,23 @@ class CardiacScene:
         """Boolean masks at points (x, z) of `phase`.
 
         Returns:
-            "ventricle": the inner 85 % of the cavity's axes, 3 mm clear of the leaflets; "myocardium": the
-            inner wall, from a tenth to seven tenths of its thickness, away from the mitral opening.
+            "ventricle": the inner 85 % of the cavity's axes, above the mitral valve and 3 mm clear of it;
+            "myocardium": the inner wall, from a tenth to seven tenths of its thickness, away from the mitral
+            opening.
         """
         clear = self.leaflet_distance_m(x, z, phase) > 3e-3
-        u, v = self._own_axes(*self.to_reference(x, z, phase))
+        u, v = self.ventricle_axes(*self.to_reference(x, z, phase))
         r_in, r_out, _ = self._radii(u, v)
         r = torch.hypot(u, v)
         depth = (r - r_in) / (r_out - r_in)
         return {
-            "ventricle": (r < 0.85 * r_in) & clear,
+            "ventricle": (r < 0.85 * r_in) & (v < 0.65 * self.half_length_m) & clear,
             "myocardium": (depth > 0.1) & (depth < 0.7) & (v < 0.65 * self.half_length_m),
         }
 
     def parameters(self) -> dict[str, float]:
         """The numbers that define this scene, as plain JSON values."""
         return asdict(self)
-
-    def _own_axes(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        dx, dz = x - self.centre_x_m, z - self.centre_z_m
-        cos, sin = math.cos(self.tilt_rad), math.sin(self.tilt_rad)
-        return cos * dx - sin * dz, sin * dx + cos * dz
 
     def _radii(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inner, outer and far radius (m) in the direction of each point."""

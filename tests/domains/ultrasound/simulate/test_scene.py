@@ -38,7 +38,7 @@ def test_area_of_the_cavity_falls_by_the_square_of_the_contraction() -> None:
     x, z = grid()
 
     def area(phase: float) -> float:
-        u, v = scene._own_axes(*scene.to_reference(x, z, phase))
+        u, v = scene.ventricle_axes(*scene.to_reference(x, z, phase))
         return (torch.hypot(u / scene.half_width_m, v / scene.half_length_m) < 1).sum().item() * 5e-4**2
 
     # Pixels of half a millimetre on an ellipse of about 20 by 34 mm: the outline is known to .3 %.
