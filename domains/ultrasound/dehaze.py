@@ -1,17 +1,18 @@
 """Dehazing by joint posterior sampling: y = x + gamma h, tissue x and haze h each with a prior of its own.
 
-The state is the pair of companded channel tensors {"tissue", "haze"} under a product of variance-exploding processes. Two
-priors that never met in training are joined (`steer.Joint`), tied to the measurement by one of four consistency rules
-(`steer.consistency`) with the forward map
+The state is the pair of companded channel tensors {"tissue", "haze"} under a product of variance-exploding
+processes. Two priors that never met in training are joined (`steer.Joint`), tied to the measurement by one of
+four consistency rules (`steer.consistency`) with the forward map
 
     f(x, h) = C(C^-1(x) + gamma C^-1(h)),        C the companding of `companding.py`,
 
-and run by the core's executor on a plan of log-spaced noise levels. Sampling starts from the measurement itself,
-x = h = C(y) + sigma z, not from pure noise.
+and run by the core's executor on a plan of log-spaced noise levels. Sampling starts from the measurement
+itself, x = h = C(y) + sigma z, not from pure noise.
 
-Source: Stevens, Meral, Yu, Apostolakis, Robert & van Sloun 2024, IEEE TMI 43(10) 3546-3558, section III. Deviations: IQ by
-default; EDM-preconditioned denoisers and log-spaced levels in place of an NCSN with Euler-Maruyama steps; whole frames or
-Hann-blended patches in place of overwritten ones (which remain, as `interleave="overwrite"`).
+Source: Stevens, Meral, Yu, Apostolakis, Robert & van Sloun 2024, IEEE TMI 43(10) 3546-3558, section III.
+Deviations: IQ by default; EDM-preconditioned denoisers and log-spaced levels in place of an NCSN with
+Euler-Maruyama steps; whole frames or Hann-blended patches in place of overwritten ones (which remain, as
+`interleave="overwrite"`).
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from core.denoise import Denoiser
 from core.errors import ConfigError, DataError, NumericalError
 from core.plan import Plan, ddim, log
 from core.process import Karras, Product
@@ -28,12 +30,18 @@ from core.progress import Progress, silent
 from core.run import steps
 from core.state import Seeds
 from core.steer import Joint, Measurement, steered
-from domains.ultrasound.companding import compand_channels, expand_channels, from_channels, normalise, to_channels
+from domains.ultrasound.companding import (
+    compand_channels,
+    expand_channels,
+    from_channels,
+    normalise,
+    to_channels,
+)
 from domains.ultrasound.config import DehazeConfig
 from domains.ultrasound.prior import Prior, check_range
 from domains.ultrasound.tiles import Tiled
 
-__all__ = ["Dehazed", "dehaze", "mixture_map", "plan_of"]
+__all__ = ["Dehazed", "Mixing", "dehaze", "plan_of"]
 
 # A state whose norm grows tenfold has left the range of the priors and will not come back.
 DIVERGED = 10.0
@@ -46,32 +54,29 @@ class Dehazed:
     Attributes:
         tissue: (frame, sample, line), complex IQ or real RF; the mean over samples.
         haze: gamma h, like tissue.
-        std: standard deviation over posterior samples of the companded tissue magnitude, (frame, sample, line); None for
-            a single sample.
+        std_db: standard deviation over posterior samples of the level of the tissue, dB, levels clipped 60 dB
+            below the peak of the input frame, (frame, sample, line); None for a single sample.
         residual: |y - x - gamma h| / |y| of each frame, (frame,).
         network_calls: calls of each prior, per frame and sample.
     """
 
     tissue: Tensor
     haze: Tensor
-    std: Tensor | None
+    std_db: Tensor | None
     residual: Tensor
     network_calls: int
 
 
-def mixture_map(gamma: float) -> "Mixing":
-    """f(x, h) = C(C^-1(x) + gamma C^-1(h)) on companded channels."""
-    return Mixing(gamma)
-
-
 @dataclass(frozen=True)
 class Mixing:
-    """The forward map of companded channels (B, C, sample, line)."""
+    """The forward map f(x, h) = C(C^-1(x) + gamma C^-1(h)) of companded channels (B, C, sample, line)."""
 
     gamma: float
 
     def __call__(self, state: Mapping[str, Tensor]) -> Tensor:
-        return compand_channels(expand_channels(state["tissue"]) + self.gamma * expand_channels(state["haze"]))
+        return compand_channels(
+            expand_channels(state["tissue"]) + self.gamma * expand_channels(state["haze"])
+        )
 
 
 def plan_of(config: DehazeConfig) -> Plan:
@@ -95,11 +100,12 @@ def dehaze(
     """Separate tissue from haze.
 
     Args:
-        lines: (frame, sample, line), complex IQ or real RF, linear, any scale: each frame is normalised and restored.
+        lines: (frame, sample, line), complex IQ or real RF, linear, any scale: each frame is normalised and
+            restored.
         tissue, haze: priors of the same domain as the lines.
         config: strength, rule, steps, samples.
-        seed: same seed, same output. All frames share their noise unless `config.independent_noise`; the result does not
-            depend on `config.batch`.
+        seed: same seed, same output. All frames share their noise unless `config.independent_noise`; the
+            result does not depend on `config.batch`.
 
     Raises:
         DataError: frames smaller than 16 x 16.
@@ -117,12 +123,19 @@ def dehaze(
     found_h: list[Tensor] = []
     for first in range(0, len(jobs), config.batch):
         some = jobs[first : first + config.batch]
-        y = _padded(compand_channels(to_channels(scaled[[frame for frame, _ in some]])), tissue.patch).to(device)
+        y = _padded(compand_channels(to_channels(scaled[[frame for frame, _ in some]])), tissue.patch).to(
+            device
+        )
         seeds = Seeds([_seed(seed, frame, draw, config) for frame, draw in some])
 
         def report(step: int, first: int = first, size: int = len(some)) -> None:
             total = len(jobs) * plan.evaluations
-            progress("dehaze", first * plan.evaluations + step * size, total, f"frame {first // config.samples + 1}")
+            progress(
+                "dehaze",
+                first * plan.evaluations + step * size,
+                total,
+                f"frame {first // config.samples + 1}",
+            )
 
         state = _sample(y, tissue, haze, config, plan, seeds, report)
         cut = lines.shape[1:]
@@ -130,13 +143,13 @@ def dehaze(
         found_h.append(config.gamma * expand_channels(state["haze"])[..., : cut[0], : cut[1]].cpu())
     shape = (len(lines), config.samples)
     x, h = (from_channels(torch.cat(found)).unflatten(0, shape) for found in (found_x, found_h))
-    magnitude = compand_channels(x.abs().flatten(0, 1).unsqueeze(1)).squeeze(1).unflatten(0, shape)
+    levels = 20 * x.abs().clamp_min(1e-3).log10()
     mean_x, mean_h = x.mean(1), h.mean(1)
     gap = (scaled - mean_x - mean_h).abs().square().sum((1, 2)).sqrt()
     return Dehazed(
         tissue=mean_x * peak,
         haze=mean_h * peak,
-        std=magnitude.std(1) if config.samples > 1 else None,
+        std_db=levels.std(1) if config.samples > 1 else None,
         residual=gap / scaled.abs().square().sum((1, 2)).sqrt(),
         network_calls=plan.evaluations,
     )
@@ -156,7 +169,7 @@ def _sample(
     noise = joint.process.parts["tissue"].space.noise(y, seeds)
     measured = Measurement(
         y,
-        mixture_map(config.gamma),
+        Mixing(config.gamma),
         {"tissue": config.weight_tissue, "haze": config.weight_haze},
         clip=2.0 if config.consistency == "projection" else 1.0,
     )
@@ -178,7 +191,7 @@ def _sample(
     return state
 
 
-def _covering(prior: Prior, config: DehazeConfig) -> object:
+def _covering(prior: Prior, config: DehazeConfig) -> Denoiser:
     """The prior over whole frames: directly, or patch by patch."""
     if config.interleave == "whole":
         return prior.denoiser

@@ -54,7 +54,7 @@ class MonaiUNet(nn.Module):
         return self.net(padded, 250 * c_noise)[..., :h, :w]
 
 
-def build_net(config: PriorConfig, channels: int) -> nn.Module:
+def build_net(config: PriorConfig, channels: int) -> UNet | MonaiUNet:
     """An untrained network of this recipe for 1 (RF) or 2 (IQ) channels; its `config` rebuilds it."""
     if config.net == "monai":
         return MonaiUNet(channels, widths=config.widths, blocks=config.blocks, attention=config.attention)
@@ -62,7 +62,7 @@ def build_net(config: PriorConfig, channels: int) -> nn.Module:
     return UNet(channels, channels, widths=config.widths, blocks=config.blocks, attention=flags, norm="local")
 
 
-def rebuild_net(record: dict[str, Any]) -> nn.Module:
+def rebuild_net(record: dict[str, Any]) -> UNet | MonaiUNet:
     """The network whose settings a checkpoint stored, as {"kind": "unet" | "monai", ...}."""
     settings = dict(record)
     if settings.pop("kind", "unet") == "monai":

@@ -131,7 +131,6 @@ def train_prior(
         net.load_state_dict(start.denoiser.net.state_dict())  # type: ignore[union-attr]
         std = start.denoiser.data_std
     denoiser = wrap(net, process, predicts="edm", data_std=std).to(device)
-    known = geometry is not None and geometry.fs_hz and geometry.f0_hz
     card = {
         "role": role,
         "preset": preset,
@@ -139,7 +138,7 @@ def train_prior(
         "net": {"kind": "monai" if isinstance(net, MonaiUNet) else "unet", **net.config},
         "training": {
             "domain": "iq" if lines.is_complex() else "rf",
-            "rate": geometry.fs_hz / geometry.f0_hz if known and geometry else None,
+            "rate": _rate(geometry),
             "patch": list(config.patch),
             "frames": len(frames),
             "recipe": config.model_dump(mode="json"),
@@ -204,7 +203,6 @@ def check_match(prior: Prior, domain: str | None, geometry: Geometry) -> None:
 
     Raises:
         ModelMismatch: RF against IQ, no phase at all, or a sampling rate per centre frequency beyond 10 %.
-        ConfigError: never.
     """
     if domain is None:
         raise ModelMismatch(
@@ -220,8 +218,7 @@ def check_match(prior: Prior, domain: str | None, geometry: Geometry) -> None:
             f"the input is {domain.upper()}, the {prior.role} prior was trained on {prior.domain.upper()}.",
             hint=f"Use a prior of the same kind, or {convert}.",
         )
-    if prior.rate and geometry.fs_hz and geometry.f0_hz:
-        found = geometry.fs_hz / geometry.f0_hz
+    if prior.rate and (found := _rate(geometry)):
         if abs(found / prior.rate - 1) > 0.1:
             raise ModelMismatch(
                 f"the input has fs/f0 = {found:.3g}, the {prior.role} prior was trained at {prior.rate:.3g}.",
@@ -237,3 +234,10 @@ def check_range(prior: Prior, start_sigma: float) -> None:
             f"start_sigma {start_sigma} lies outside the trained range ({low}, {high}] of the {prior.role} prior.",
             hint=f"Choose a value up to {high}.",
         )
+
+
+def _rate(geometry: Geometry | None) -> float | None:
+    """Sampling over centre frequency, or None where either is unknown."""
+    if geometry is None or not geometry.fs_hz or not geometry.f0_hz:
+        return None
+    return geometry.fs_hz / geometry.f0_hz
