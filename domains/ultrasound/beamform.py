@@ -27,6 +27,7 @@ from torch import Tensor
 
 from core.errors import ConfigError, DataError, unknown
 from domains.ultrasound.data import Geometry, Record
+from domains.ultrasound.signal import upsample
 
 __all__ = [
     "beamform",
@@ -147,12 +148,13 @@ def delay_and_sum(
     x, z, arrival = x_m.reshape(-1).double(), z_m.reshape(-1).double(), arrival_s.reshape(tx, -1).double()
     flat = channel.reshape(-1, tx, samples * elements)
     where = elements_m.double().to(x.device)
-    offset = torch.arange(elements, device=channel.device)
     chunks = []
     for p in torch.arange(x.numel(), device=x.device).split(max(1, _ENTRIES // elements)):
         dx, dz = x[p, None] - where[:, 0], z[p, None] - where[:, 2]
-        back_s = torch.sqrt(dx**2 + where[:, 1] ** 2 + dz**2) / sound_speed_m_s
         weight = _aperture(dx, dz, f_number, window)
+        used = weight.any(0).nonzero().squeeze(1)
+        dx, dz, weight = dx[:, used], dz[:, used], weight[:, used]
+        back_s = torch.sqrt(dx**2 + where[used, 1] ** 2 + dz**2) / sound_speed_m_s
         rows = []
         for k in range(tx):
             tau = arrival[k, p, None] + back_s
@@ -163,11 +165,11 @@ def delay_and_sum(
             if fd_hz != 0.0:
                 turn = (2 * math.pi * torch.remainder(fd_hz * tau, 1.0)).to(w.dtype)
                 w = torch.polar(w, turn)
-            rest = (position - first).to(channel.real.dtype)
-            index = (first.long() * elements + offset).reshape(-1)
+            rest = (position - first).to(channel.dtype)
+            index = (first.long() * elements + used).reshape(-1)
             low = flat[:, k].index_select(1, index).reshape(-1, *w.shape)
             high = flat[:, k].index_select(1, index + elements).reshape(-1, *w.shape)
-            rows.append((torch.lerp(low, high, rest.to(low.dtype)) * w).sum(-1))
+            rows.append((torch.lerp(low, high, rest) * w).sum(-1))
         chunks.append(torch.stack(rows, dim=1))
     return torch.cat(chunks, dim=-1).reshape(*frames, tx, *x_m.shape)
 
@@ -220,6 +222,9 @@ def beamform(
 ) -> Record:
     """Beamform a raw-data record along scan lines and compound its transmits.
 
+    Channel data are first interpolated to 4 samples a bandwidth (IQ) or 10 a period (RF), where f0 and
+    bandwidth are known.
+
     Args:
         record: `raw_data`, RF (with `fd_hz` None or 0) or IQ. Transmits are plane waves where
         `tx_angles_rad` is
@@ -254,6 +259,8 @@ def beamform(
     iq = record.domain == "iq"
     fd_hz = (g.fd_hz or 0.0) if iq else 0.0
     channel = torch.from_numpy(np.asarray(record.values, dtype=np.complex64 if iq else np.float32))
+    factor = _interpolation(g, iq=iq)
+    channel = upsample(channel, factor)
     out = compound(
         delay_and_sum(
             channel,
@@ -261,7 +268,7 @@ def beamform(
             z,
             arrival,
             elements_m=elements,
-            fs_hz=g.fs_hz,
+            fs_hz=factor * g.fs_hz,
             sound_speed_m_s=speed,
             t0_s=g.t0_s,
             fd_hz=fd_hz,
@@ -288,6 +295,22 @@ def beamform(
         t0_s=float(time_s[0]),
     )
     return Record("beamformed_data", out.numpy(), kept, record.timestamps_s, meta=record.meta)
+
+
+def _interpolation(geometry: Geometry, *, iq: bool) -> int:
+    """Factor that brings IQ to 4 samples a bandwidth, or RF to 10 a period: linear in between errs by 5 %."""
+    g = geometry
+    if g.fs_hz is None or g.f0_hz is None or (iq and g.bandwidth is None):
+        return 1
+    if iq:
+        assert g.bandwidth is not None
+        return max(1, math.ceil(4 * g.bandwidth * g.f0_hz / g.fs_hz))
+    if g.fs_hz <= 2 * g.f0_hz:
+        raise DataError(
+            f"undersampled RF, fs {g.fs_hz / 1e6:.3f} and f0 {g.f0_hz / 1e6:.3f} MHz, cannot be delayed.",
+            hint="Demodulate it first: to_iq(record).",
+        )
+    return max(1, math.ceil(10 * g.f0_hz / g.fs_hz))
 
 
 def _aperture(dx: Tensor, dz: Tensor, f_number: float, window: Window) -> Tensor:

@@ -37,6 +37,7 @@ __all__ = [
     "sampling_note",
     "to_iq",
     "to_rf",
+    "upsample",
 ]
 
 ORDER = 5
@@ -148,30 +149,38 @@ def demodulate(
     return Demodulated(iq.to(kept), fs_hz / factor, factor, note)
 
 
-def remodulate(iq: Tensor, *, fs_hz: float, fd_hz: float, factor: int = 1, t0_s: float = 0.0) -> Tensor:
-    """Turn IQ back into RF at `factor` times its sampling frequency: the inverse of `demodulate` inside its
-    band.
+def upsample(lines: Tensor, factor: int) -> Tensor:
+    """Interpolate RF or IQ lines: (..., sample, line) to (..., factor * sample, line).
 
-    Interpolates by zero-padding the spectrum of the line and its mirror image, so gradients pass.
+    Zero-pads the spectrum of each line followed by its mirror image. Samples are kept and gradients pass.
+    Undersampled RF must be demodulated first.
+    """
+    if factor < 1:
+        raise ConfigError(f"the interpolation factor must be at least 1, got {factor}.")
+    if factor == 1:
+        return lines
+    n = lines.shape[-2]
+    spectrum = torch.fft.fft(torch.cat((lines, lines.flip(-2)), dim=-2), dim=-2)
+    low, middle, high = spectrum.split((n, 1, n - 1), dim=-2)
+    gap = spectrum.new_zeros(*spectrum.shape[:-2], 2 * n * (factor - 1) - 1, spectrum.shape[-1])
+    padded = torch.cat((low, middle / 2, gap, middle / 2, high), dim=-2)
+    fine = factor * torch.fft.ifft(padded, dim=-2)[..., : factor * n, :]
+    return fine if lines.is_complex() else fine.real
+
+
+def remodulate(iq: Tensor, *, fs_hz: float, fd_hz: float, factor: int = 1, t0_s: float = 0.0) -> Tensor:
+    """Turn IQ back into RF at `factor` times its fs: the inverse of `demodulate` inside its band.
 
     Args:
-        iq: complex lines (..., sample, line) at `fs_hz`.
+        iq: complex lines (..., sample, line) at `fs_hz`, demodulated at `fd_hz`.
 
     Returns:
-        Real lines (..., factor * sample, line) at factor * fs_hz.
+        Real lines (..., factor * sample, line) at factor * fs_hz. Gradients pass.
     """
     if not iq.is_complex():
         raise DataError(f"expected complex IQ lines, got {iq.dtype}.", hint="RF lines need no remodulation.")
-    if factor < 1:
-        raise ConfigError(f"the interpolation factor must be at least 1, got {factor}.")
-    n = iq.shape[-2]
-    spectrum = torch.fft.fft(torch.cat((iq, iq.flip(-2)), dim=-2), dim=-2)
-    if factor > 1:
-        low, middle, high = spectrum.split((n, 1, n - 1), dim=-2)
-        gap = spectrum.new_zeros(*spectrum.shape[:-2], 2 * n * (factor - 1) - 1, spectrum.shape[-1])
-        spectrum = torch.cat((low, middle / 2, gap, middle / 2, high), dim=-2)
-    fine = factor * torch.fft.ifft(spectrum, dim=-2)[..., : factor * n, :]
-    carrier = _carrier(factor * n, fs_hz=factor * fs_hz, fd_hz=fd_hz, t0_s=t0_s, device=iq.device)
+    fine = upsample(iq, factor)
+    carrier = _carrier(fine.shape[-2], fs_hz=factor * fs_hz, fd_hz=fd_hz, t0_s=t0_s, device=iq.device)
     return (fine * carrier.to(iq.dtype)).real
 
 
