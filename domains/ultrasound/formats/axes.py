@@ -1,10 +1,12 @@
-"""Axis orders of ultrasound arrays in files: complex values as two channels, and what an unlabelled array can
-be.
+"""Axis orders of ultrasound arrays in files: complex values as two channels, unlabelled arrays.
 
 Files store I and Q as two channels on the last axis; in memory a line is complex. A real array gets one
 channel where the layout demands a channel axis.
 """
 
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,20 @@ __all__ = ["ORDER", "from_channels", "guess_kind", "join_channels", "reading", "
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+# What the libraries raise on files that are cut off or hold other bytes than they claim.
+DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    EOFError,
+    TypeError,
+    RuntimeError,
+    SyntaxError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 ORDER: dict[str, str] = {
     "raw_data": "(frame, tx, sample, element, channel)",
     "beamformed_data": "(frame, sample, line, channel)",
@@ -108,16 +124,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
         yield
     except SuffuseError:
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        EOFError,
-        TypeError,
-        NotImplementedError,
-        SyntaxError,
-    ) as err:
+    except DAMAGE as err:
         first = str(err).splitlines()[0] if str(err) else type(err).__name__
         raise DataError(
             f"{path} cannot be read as {what}: {first}",

@@ -86,4 +86,6 @@ def _summary(value: Any) -> Any:
     array = np.asarray(value)
     if array.size <= 4:
         return value
+    if array.ndim > 1 and array.shape[1] > 3:
+        return {"shape": list(array.shape), "min": float(array.min()), "max": float(array.max())}
     return {"shape": list(array.shape), "first": array[0].tolist(), "last": array[-1].tolist()}

@@ -25,12 +25,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # Tags of the patient, study and equipment modules that name a person, a visit or a place.
 IDENTITY = (
     "PatientName", "PatientID", "IssuerOfPatientID", "OtherPatientIDs", "OtherPatientNames",
-    "PatientBirthDate", "PatientBirthTime", "PatientSex", "PatientAge", "PatientSize", "PatientWeight", "PatientAddress",
-    "PatientTelephoneNumbers", "PatientComments", "EthnicGroup", "Occupation", "AdditionalPatientHistory",
-    "MedicalRecordLocator", "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription",
-    "AccessionNumber", "ReferringPhysicianName", "PhysiciansOfRecord", "PerformingPhysicianName",
-    "NameOfPhysiciansReadingStudy", "RequestingPhysician", "OperatorsName", "InstitutionName",
-    "InstitutionAddress", "InstitutionalDepartmentName", "StationName", "DeviceSerialNumber", "FrameOfReferenceUID",
+    "PatientBirthDate", "PatientBirthTime", "PatientSex", "PatientAge", "PatientSize", "PatientWeight",
+    "PatientAddress", "PatientTelephoneNumbers", "PatientComments", "EthnicGroup", "Occupation",
+    "AdditionalPatientHistory", "MedicalRecordLocator", "StudyInstanceUID", "StudyID", "StudyDate",
+    "StudyTime", "StudyDescription", "AccessionNumber", "ReferringPhysicianName", "PhysiciansOfRecord",
+    "PerformingPhysicianName", "NameOfPhysiciansReadingStudy", "RequestingPhysician", "OperatorsName",
+    "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName",
+    "DeviceSerialNumber", "FrameOfReferenceUID",
 )  # fmt: skip
 TECHNICAL = (
     "Modality",

@@ -1,5 +1,4 @@
-"""MATLAB `.mat` files: version 5 through SciPy, version 7.3 (HDF5) through h5py; the layouts of MUST and
-PICMUS.
+"""MATLAB `.mat` files: version 5 through SciPy, version 7.3 (HDF5) through h5py.
 
 A MUST file holds `RF` or `IQ` (sample, element, transmit or frame) and a structure `param`: `fs`, `fc`, `c`,
 `t0`, `PRF`, `bandwidth` (%), `pitch`, `width` or `kerf`, `Nelements`, `radius` (curvilinear), `TXdelay` (tx,

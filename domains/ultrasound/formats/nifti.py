@@ -1,8 +1,8 @@
-"""NIfTI images: (x, y[, z = 1], t) in mm and s; column is x and row is y, as pictures of CAMUS and of ours
-are stored.
+"""NIfTI images: (x, y[, z = 1], t) in mm and s.
 
-No axis is flipped: row 0, next to the probe, is y = 0. uint8 images and float32 decibels come back exactly;
-colour is stored as RGB24. Pixel sizes are float32 in mm in the header, times are one step per frame.
+Column is x and row is y, as in files of CAMUS. No axis is flipped: row 0, next to the probe, is y = 0. uint8
+images and float32 decibels come back exactly; colour is stored as RGB24. Pixel sizes are float32 in mm in the
+header, times are one step per frame.
 """
 
 from pathlib import Path
@@ -73,7 +73,8 @@ def read_nifti(path: Path) -> Record:
     nib = require("nibabel", extra="ultrasound")
     with reading(path, "a NIfTI image"):
         try:
-            image = nib.load(path)
+            known = path.name.lower().endswith((".nii", ".nii.gz"))
+            image = nib.load(path) if known else nib.Nifti1Image.from_bytes(path.read_bytes())
             block = np.asanyarray(image.dataobj)
         except nib.filebasedimages.ImageFileError as err:
             raise ValueError(str(err)) from err

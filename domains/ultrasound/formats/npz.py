@@ -1,5 +1,4 @@
-"""NumPy archives: `data`, `meta` (JSON text), and beside them `timestamps_s` and one `truth_<name>` per truth
-array.
+"""NumPy archives: `data`, `meta` (JSON text), `timestamps_s`, and one `truth_<name>` per truth array.
 
 IQ is stored as two channels on a last axis, so that no reader needs a complex type: `data` of raw_data and
 beamformed_data always ends in a channel axis of 1 (RF) or 2 (I, Q). Every round trip is exact. A plain `.npy`
@@ -7,7 +6,6 @@ file, or an archive with `data` but no `meta`, is read by guessing the kind from
 is ever unpickled.
 """
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -40,24 +38,17 @@ def write_npz(record: Record, path: Path) -> list[str]:
 
 
 def read_npz(path: Path) -> Record:
-    """Read what `write_npz` wrote, or a foreign archive or `.npy` array whose kind can be told from its
-    values.
+    """Read what `write_npz` wrote, or a foreign array whose kind its values tell.
 
     Raises:
         DataError: truncated, pickled objects inside, no `data`, channels that contradict the stored domain.
     """
     with reading(path, "a NumPy archive"):
-        try:
-            loaded = np.load(path, allow_pickle=False)
-        except zipfile.BadZipFile as err:
-            raise DataError(
-                f"{path} cannot be read as a NumPy archive: {err}",
-                hint="The file is truncated; write it again.",
-            ) from err
+        loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return _unlabelled(loaded, path)
         with loaded as archive:
-            arrays = {name: _entry(archive, name, path) for name in archive.files}
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}
     if "data" not in arrays:
         raise DataError(
             f"{path}: expected an array named 'data', found {', '.join(sorted(arrays)) or 'nothing'}.",
@@ -83,13 +74,6 @@ def read_npz(path: Path) -> Record:
         truth=truth,
         meta=with_warnings(meta, []),
     )
-
-
-def _entry(archive: Any, name: str, path: Path) -> Array:
-    try:
-        return np.asarray(archive[name])
-    except zipfile.BadZipFile as err:
-        raise DataError(f"{path} is damaged in '{name}': {err}", hint="Copy the file again.") from err
 
 
 def _unlabelled(values: Array, path: Path) -> Record:

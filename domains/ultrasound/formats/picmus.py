@@ -1,8 +1,8 @@
-"""The HDF5 layout of the PICMUS challenge: `US/US_DATASET0000` with `data/real`, `data/imag` (tx, element,
-sample).
+"""The HDF5 layout of the PICMUS challenge.
 
-`angles` (rad), `initial_time` (s), `modulation_frequency` (Hz, 0 for RF), `PRF`, `probe_geometry` (3,
-element), `sampling_frequency`, `sound_speed`. Data with an imaginary part that is zero everywhere are RF.
+`US/US_DATASET0000` holds `data/real` and `data/imag` (tx, element, sample), `angles` (rad), `initial_time`
+(s), `modulation_frequency` (Hz, 0 for RF), `PRF`, `probe_geometry` (3, element), `sampling_frequency`,
+`sound_speed`. Data with an imaginary part that is zero everywhere are RF.
 """
 
 from pathlib import Path
@@ -20,8 +20,7 @@ __all__ = ["read_picmus"]
 
 
 def read_picmus(path: Path) -> Record:
-    """Read plane-wave channel data as raw_data (frame, tx, sample, element), complex64 for IQ and float32 for
-    RF.
+    """Read plane-wave channel data as raw_data (frame, tx, sample, element), complex64 or float32.
 
     Raises:
         DataError: groups are missing, or the axes do not match the number of angles and elements.

@@ -47,8 +47,7 @@ def read_picture(path: Path) -> Record:
 def write_png(
     record: Record, path: Path, *, frame: int = 0, dynamic_range_db: float | None = None
 ) -> list[str]:
-    """Write one frame of an image as an 8-bit PNG; decibels round to `dynamic_range_db` / 510 (see
-    `levels.py`).
+    """Write one frame of an image as an 8-bit PNG; decibels round as `levels.py` says.
 
     Returns:
         A warning when other frames are left out.

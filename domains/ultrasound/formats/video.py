@@ -26,8 +26,7 @@ DEFAULT_FPS = 25.0
 
 
 def read_video(path: Path) -> Record:
-    """Read every frame of a film as an image (frame, row, col), colour kept as a last axis of 3 when there is
-    any.
+    """Read every frame of a film as an image (frame, row, col[, 3]).
 
     Films carry colour as luminance and two differences, so grey comes back off by a few levels between
     channels; frames whose channels differ by at most 8 levels are grey.
@@ -36,19 +35,11 @@ def read_video(path: Path) -> Record:
         MissingExtra: imageio-ffmpeg is not installed.
         DataError: truncated, no frames, or a codec that ffmpeg does not know.
     """
-    ffmpeg = require("imageio_ffmpeg", extra="ultrasound")
-    frames = []
-    with reading(path, "a film"):
-        reader = ffmpeg.read_frames(str(path), pix_fmt="rgb24")
-        try:
-            about = next(reader)
-            width, height = about["size"]
-            frames += [np.frombuffer(frame, dtype=np.uint8).reshape(height, width, 3) for frame in reader]
-        except (StopIteration, RuntimeError) as err:
-            first = str(err).strip().splitlines()
-            raise ValueError(first[-1] if first else "no frames") from err
-        finally:
-            reader.close()
+    require("imageio_ffmpeg", extra="ultrasound")
+    films = require("imageio.v3", extra="ultrasound")
+    with reading(path, "a film"), films.imopen(path, "r", plugin="FFMPEG") as film:
+        about = film.metadata()
+        frames = list(film.iter())
     if not frames:
         raise DataError(
             f"{path}: expected a film, found no frame that ffmpeg can decode "
@@ -126,11 +117,12 @@ def write_mp4(
         output_params=["-crf", str(RATE_FACTOR)],
         macro_block_size=1,
     )
-    with reading(path, "a film (writing)"):
-        try:
-            writer.send(None)
-            for frame in levels:
-                writer.send(np.ascontiguousarray(frame))
-        finally:
-            writer.close()
+    try:
+        writer.send(None)
+        for frame in levels:
+            writer.send(np.ascontiguousarray(frame))
+    except OSError as err:
+        raise DataError(f"ffmpeg cannot write {path}: {str(err).splitlines()[0]}") from err
+    finally:
+        writer.close()
     return warnings

@@ -1,5 +1,6 @@
-"""HDF5 in the layout of zea 0.1: `data`, `scan`, `probe`, `metadata`; both the flat and the `tracks/track_0`
-form are read.
+"""HDF5 in the layout of zea 0.1: `data`, `scan`, `probe`, `metadata`.
+
+Both the flat form and the one under `tracks/track_0` are read; the flat one is written.
 
 | path | shape | stored as |
 | --- | --- | --- |
@@ -43,6 +44,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 LAYOUT_VERSION = "0.1.0"
 OURS = "custom/suffuse"
+# Below this, chunks and compression cost more than they save.
+SMALL_BYTES = 4096
 # Where several data products are present, the one closest to what the dehazing models take is read.
 PREFERRED: tuple[tuple[str, Kind], ...] = (
     ("beamformed_data", "beamformed_data"),
@@ -115,7 +118,7 @@ def _write_data(file: Any, record: Record) -> None:
 
 
 def _store(file: Any, name: str, values: Array) -> Any:
-    if values.size == 0:
+    if values.nbytes < SMALL_BYTES:
         return file.create_dataset(name, data=values)
     return file.create_dataset(name, data=values, compression="gzip", compression_opts=4, shuffle=True)
 

@@ -115,8 +115,7 @@ def geometry_from_scan(scan: Mapping[str, Any], probe: Mapping[str, Any]) -> tup
 
 
 def coordinates(record: Record) -> Array | None:
-    """Positions (sample, line, 3) of x, y, z in m of beamformed lines, float32; None when the geometry does
-    not tell.
+    """Positions (sample, line, 3) of x, y, z in m of beamformed lines, float32; None when unknown.
 
     z is measured from the probe surface: on the axis of a curvilinear probe z = range - apex.
     """
@@ -135,8 +134,9 @@ def coordinates(record: Record) -> Array | None:
 
 
 def geometry_from_coordinates(positions: Array, *, kind: str) -> dict[str, Any]:
-    """Geometry fields that a pixel grid gives; empty when it is neither a grid along x and z nor a sector
-    about the origin.
+    """Geometry fields that a pixel grid gives.
+
+    Empty when it is neither a grid along x and z nor a sector about the origin.
 
     Args:
         positions: (sample, line, 3) in m, or with a leading frame axis, of which the first frame counts.
