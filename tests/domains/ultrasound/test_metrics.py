@@ -156,10 +156,10 @@ def test_ks_equals_the_reference_implementation_with_ties() -> None:
 
 
 def test_cnr_and_contrast_have_their_closed_forms() -> None:
-    a, b = np.array([4.0, 6.0]), np.array([1.0, 1.0])
-    assert signed_cnr(a, b) == pytest.approx(4.0)  # means 5 and 1, variances 1 and 0
-    assert signed_cnr(b, a) == pytest.approx(-4.0)
-    assert cnr(b, a) == pytest.approx(4.0)
+    a, b = np.array([4.0, 10.0]), np.array([-6.0, 2.0])
+    assert signed_cnr(a, b) == pytest.approx(9 / 5)  # means 7 and -2, variances 9 and 16
+    assert signed_cnr(b, a) == pytest.approx(-9 / 5)
+    assert cnr(b, a) == pytest.approx(9 / 5)
     assert contrast_db(np.array([9.0, 11.0]), np.array([1.0])) == pytest.approx(20.0)
 
 

@@ -36,10 +36,11 @@ def has_colour(png: Path, colour: str) -> bool:
     return bool((np.abs(pixels - rgb).max(axis=2) <= 3).sum() > 5)
 
 
-def test_a_bmode_image_lies_depth_down_in_grey_with_its_numbers_beside_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extent_mm", [None, (-18.0, 18.0, 24.0, 0.0)], ids=["pixels", "mm"])
+def test_a_bmode_image_lies_depth_down_with_its_numbers_beside_it(tmp_path: Path, extent_mm) -> None:
     image = np.full(SHAPE, -60.0)
     image[:6] = 0.0  # a bright band at the surface
-    png, numbers = plot_bmode(image, tmp_path / "b.png", extent_mm=(-18.0, 18.0, 24.0, 0.0))
+    png, numbers = plot_bmode(image, tmp_path / "b.png", extent_mm=extent_mm)
     grey = np.asarray(Image.open(png).convert("L")).astype(float)
     black_rows = np.flatnonzero((grey < 30).mean(axis=1) > 0.5)
     # The black part is the deeper 3/4 of the picture, so it lies in the lower part of the page.

@@ -115,6 +115,10 @@ def test_widened_speckle_alone_is_a_reason() -> None:
     wide *= np.sqrt(np.mean(np.abs(tissue[TISSUE]) ** 2) / np.mean(np.abs(wide[TISSUE]) ** 2))
     result = report(to_db(wide))
     assert [r.split()[0] for r in result.reasons] == ["lateral"]
+    assert (
+        result.mean["lateral_fwhm_ratio"] > 1.3
+    )  # output over input; lateral deviation 2 becomes sqrt(2^2 + 2^2)
+    assert result.mean["axial_fwhm_ratio"] == pytest.approx(1, abs=0.1)
 
 
 def test_a_cine_reports_each_frame_mean_deviation_and_flicker() -> None:
