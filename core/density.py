@@ -133,7 +133,7 @@ def exact_divergence(denoiser: Denoiser, cond: Any = None) -> Divergence:
         for i in range(flat.shape[1]):
             tangent = torch.zeros_like(flat)
             tangent[:, i] = 1
-            _, out = torch.func.jvp(lambda v: denoiser(v, t, cond).mean, (x,), (tangent.reshape(x.shape),))
+            _, out = torch.func.jvp(lambda v: denoiser(v, t, cond).mean, (x,), (tangent.reshape(x.shape),))  # type: ignore[misc]
             total = total + out.flatten(1)[:, i]
         return total
 

@@ -32,12 +32,12 @@ class Step(NamedTuple):
     made.
     """
 
-    index: int
+    number: int
     row: AnyRow
-    x: State
+    x: Any
     posterior: Posterior
-    noise: State | None
-    next: State
+    noise: Any
+    next: Any
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def steps(
         if type(row) is Row or type(row) is JointRow:
             past.insert(0, _slope(row, x, posterior.mean))
             if noise is None and _fresh(row):
-                noise = space.noise(x, gen)  # type: ignore[union-attr]
+                noise = _used(row, space.noise(x, gen))  # type: ignore[union-attr]
             after = _advance(row, x, past, noise)
             del past[order:]
         elif type(row) is LangevinRow:
@@ -138,7 +138,9 @@ def encode(plan: Plan, denoiser: Denoiser, x0: State, gen: Source, cond: Any = N
     with torch.no_grad():
         path = [step.next for step in steps(plan, _Constant(denoiser.process, x0), start, gen)]
         path[-1] = x0
-        noises, past, x = [], [], start
+        noises: list[State] = []
+        past: list[State] = []
+        x: State = start
         for row, after in zip(plan.rows, path, strict=True):
             past.insert(0, _slope(row, x, denoiser(x, row.t, cond).mean))
             noises.append(_solve(row, x, past, after))
@@ -181,7 +183,7 @@ def _advance(row: Any, x: Any, past: list[Any], noise: Any) -> Any:
         out = dict(x)
         for name, part in row.parts.items():
             older = [h[name] for h in past[: len(part.pull)]]
-            out[name] = _advance(part, x[name], older, None if noise is None else noise[name])
+            out[name] = _advance(part, x[name], older, None if noise is None else noise.get(name))
         return out
     if len(past) < len(row.pull):
         raise ConfigError(
@@ -202,6 +204,13 @@ def _advance(row: Any, x: Any, past: list[Any], noise: Any) -> Any:
 
 def _fresh(row: Any) -> bool:
     return row.fresh != 0 if type(row) is Row else any(part.fresh != 0 for part in row.parts.values())
+
+
+def _used(row: Any, noise: Any) -> Any:
+    """The noise of the parts that draw; the others of a joint row must not see theirs."""
+    if type(row) is Row:
+        return noise
+    return {name: noise[name] for name, part in row.parts.items() if part.fresh != 0}
 
 
 def _solve(row: Any, x: Any, past: list[Any], after: Any) -> Any:
@@ -225,7 +234,7 @@ def _reveal(row: TokenRow, x: Tensor, logits: Tensor, gen: Source | None) -> Ten
     """Draw all masked tokens (Gumbel maximum), keep the draw where the row reveals, mask again where it says
     so.
     """
-    where = {"dtype": torch.float64, "device": x.device}
+    where: dict[str, Any] = {"dtype": torch.float64, "device": x.device}
     gumbel = -(-uniform(logits.shape, gen, **where).clamp_min(1e-300).log()).log()
     drawn = (logits.to(torch.float64) + gumbel).argmax(-1)
     masked = x == row.mask_token

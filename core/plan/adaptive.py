@@ -9,7 +9,7 @@ from core.process.gaussian import VP, Gaussian
 __all__ = ["corrected"]
 
 
-def corrected(plan: Plan, process: Any, *, snr: float = 0.16, n: int = 1, pooled: bool = False) -> Plan:
+def corrected(plan: Plan, process: Any, *, snr: float = 0.16, n: int = 1, pooled: bool = True) -> Plan:
     """Follow every step of a plan by n Langevin steps at the time it reached (predictor-corrector).
 
     Args:
@@ -17,7 +17,9 @@ def corrected(plan: Plan, process: Any, *, snr: float = 0.16, n: int = 1, pooled
         snr: ratio r of the Langevin step, h = 2 a (r |xi| / |s|)^2; a is the step's alpha_t^2 / alpha_s^2 for
             VP, else 1.
         n: corrector steps after each predictor step; none follows a step to zero noise.
-        pooled: average the norms over the batch, as published; by default each sample has its own step.
+        pooled: average the norms over the batch, as published. False gives each sample its own step, so that
+            it does not depend on its batch; use it only in many dimensions, where norms hardly vary (in two,
+            a sample near a mode takes huge steps).
 
     Source: Song et al. 2021, arXiv:2011.13456, algorithms 2 to 5.
     """

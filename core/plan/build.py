@@ -10,7 +10,7 @@ from core.plan.table import JointRow, Plan, Row
 from core.process.gaussian import Gaussian
 from core.process.product import Product
 
-__all__ = ["builder", "rest"]
+__all__ = ["backward", "builder", "rest"]
 
 P = ParamSpec("P")
 Rule = Callable[Concatenate[Any, Sequence[float], P], Plan]
@@ -20,7 +20,7 @@ def builder(rule: Rule[P]) -> Rule[P]:
     """Let a rule for one Gaussian process serve products too: a plan per part, zipped row by row.
 
     Raises:
-        ConfigError: the process is not Gaussian, or the times are not monotone.
+        ConfigError: the process is not Gaussian, the times are not monotone, or a step begins at zero noise.
     """
 
     @wraps(rule)
@@ -36,9 +36,27 @@ def builder(rule: Rule[P]) -> Rule[P]:
                 f"'{rule.__name__}' plans need a Gaussian process, got {type(process).__name__}.",
                 hint="Use a plan made for this process.",
             )
+        noise = [process.sigma(t) for t in grid]
+        if min(noise[:-1]) <= 0 or noise[-1] < 0:
+            raise ConfigError(
+                f"no step can start at zero noise, got times from {grid[0]:.4g} to {grid[-1]:.4g}.",
+                hint="Zero noise may be the last time only: begin the grid at a small positive noise.",
+            )
         return rule(process, grid, *args, **kwargs)
 
-    return build
+    return cast(Rule[P], build)
+
+
+def backward(times: Sequence[float]) -> None:
+    """Refuse a grid from data to noise, on which no reverse step can draw.
+
+    Raises:
+        ConfigError: the times increase.
+    """
+    if times[0] < times[-1]:
+        raise ConfigError(
+            "a stochastic plan runs from noise to data, got increasing times.", hint="Use ddim with eta=0."
+        )
 
 
 def rest(t: float, s: float) -> Row:

@@ -96,11 +96,9 @@ def _positive(n: int) -> None:
 def _range(
     process: Any, low: float | None, high: float | None, *, finite: bool = True
 ) -> tuple[float, float]:
-    if isinstance(process, Product):
-        process = next(iter(process.parts.values()))
-    near, far = process.ends
-    low = process.ratio(near) if low is None else low
-    high = process.ratio(far) if high is None else high
+    (first, *_), (near, far) = _parts(process), process.ends
+    low = first.ratio(near) if low is None else low
+    high = first.ratio(far) if high is None else high
     if not 0 < low < high:
         raise ConfigError(f"a grid needs 0 < low < high, got {low} and {high}.")
     if finite and math.isinf(high):
@@ -111,7 +109,12 @@ def _range(
     return low, high
 
 
+def _parts(process: Any) -> list[Any]:
+    """The parts of a product; its grids are made in the ratio of the first."""
+    return list(process.parts.values()) if isinstance(process, Product) else [process]
+
+
 def _times(process: Any, ratios: list[float]) -> list[float]:
-    if isinstance(process, Product):
-        process = next(iter(process.parts.values()))
-    return [process.time(ratio) for ratio in [*ratios, 0.0]]
+    """Times of the ratios, then of zero noise; a product ends where the first of its parts gets there."""
+    parts = _parts(process)
+    return [*(parts[0].time(ratio) for ratio in ratios), max(part.time(0.0) for part in parts)]

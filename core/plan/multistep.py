@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import ConfigError
-from core.plan.build import builder
+from core.plan.build import backward, builder
 from core.plan.grids import logistic
 from core.plan.table import Plan, Row
 
@@ -68,10 +68,6 @@ def adams(
     known = [angle(t) for t in before]
     for t, s in pairwise(times):
         theta, rho = angle(t), scale(t)
-        if math.sin(theta) == 0:
-            raise ConfigError(
-                "the ODE cannot start at zero noise.", hint="Begin the grid at a small positive noise."
-            )
         known = [*known, theta][-order:]
         pull = tuple(scale(s) * w for w in integrals(known[::-1], theta, angle(s)))
         frame = (math.cos(theta) / (rho * math.sin(theta)), -1 / math.sin(theta))
@@ -94,6 +90,8 @@ def dpmpp(process: Any, times: Sequence[float], *, eta: float = 0.0, order: int 
         raise ConfigError(f"order must be 1 or 2, got {order}.")
     if eta < 0:
         raise ConfigError(f"eta must not be negative, got {eta}.")
+    if eta > 0:
+        backward(times)
     rows = []
     previous = None
     for t, s in pairwise(times):
@@ -101,8 +99,8 @@ def dpmpp(process: Any, times: Sequence[float], *, eta: float = 0.0, order: int 
         shrink = sig_s * a_t / (sig_t * a_s)  # exp(-h), h the step in log-SNR
         keep = sig_s / sig_t * shrink**eta
         total = a_s - keep * a_t
-        fresh = sig_s * math.sqrt(-math.expm1(2 * eta * math.log(shrink))) if eta and sig_s else 0.0
         step = -math.log(shrink) if shrink > 0 else math.inf
+        fresh = sig_s * math.sqrt(-math.expm1(-2 * eta * step)) if eta else 0.0
         lean = 0.0
         if order == 2 and previous is not None and math.isfinite(step):
             lean = step / (2 * previous) if math.isfinite(previous) else 0.0

@@ -76,11 +76,12 @@ def _rows(process: Any, times: Sequence[float], rule: Tableau, name: str) -> tup
         if process.sigma(s) == 0:
             rows.append(rest(t, s))
             continue
-        if process.sigma(t) == 0:
-            raise ConfigError(
-                "the ODE cannot start at zero noise.", hint="Begin the grid at a small positive noise."
-            )
         start, step = clock.of(t), clock.of(s) - clock.of(t)
+        if not math.isfinite(step):
+            raise ConfigError(
+                f"the clock '{name}' is infinite at t={t:.4g}, where the process has no signal.",
+                hint="Begin the grid later, or use clock='time'.",
+            )
         points = [t if c == 0 else s if c == 1 else clock.time(start + c * step) for c in rule.c]
         for stage, (here, there) in enumerate(pairwise(points)):
             now, then = rule.a[stage], rule.a[stage + 1]

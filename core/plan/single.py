@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from core.errors import ConfigError
-from core.plan.build import builder, rest
+from core.plan.build import backward, builder, rest
 from core.plan.table import Plan, Row
 
 __all__ = ["ancestral", "ddim", "euler_maruyama", "reverse_diffusion"]
@@ -25,10 +25,8 @@ def ddim(process: Any, times: Sequence[float], *, eta: float = 0.0) -> Plan:
     """
     if not 0 <= eta <= 1:
         raise ConfigError(f"eta must lie in [0, 1], got {eta}.")
-    if eta > 0 and times[0] < times[-1]:
-        raise ConfigError(
-            "a stochastic plan runs from noise to data, got increasing times.", hint="Use eta=0."
-        )
+    if eta > 0:
+        backward(times)
     rows = []
     for t, s in pairwise(times):
         a_t, a_s, sig_t, sig_s = process.alpha(t), process.alpha(s), process.sigma(t), process.sigma(s)
@@ -53,6 +51,12 @@ def euler_maruyama(process: Any, times: Sequence[float]) -> Plan:
 
     Source: Song et al. 2021, arXiv:2011.13456, eq. 6.
     """
+    backward(times)
+    if process.alpha(times[0]) == 0:
+        raise ConfigError(
+            f"the SDE has no finite drift at t={times[0]:.4g}, where the process has no signal.",
+            hint="Begin the grid later, or use ancestral.",
+        )
     rows = []
     for t, s in pairwise(times):
         if process.sigma(s) == 0:
@@ -71,6 +75,7 @@ def reverse_diffusion(process: Any, times: Sequence[float]) -> Plan:
 
     Source: Song et al. 2021, arXiv:2011.13456, eqs. 45 and 46.
     """
+    backward(times)
     rows = []
     for t, s in pairwise(times):
         if process.sigma(s) == 0:

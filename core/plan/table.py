@@ -45,7 +45,7 @@ class JointRow(NamedTuple):
 class LangevinRow(NamedTuple):
     """One corrector step at time t: x <- x + h s(x) + sqrt(2 h) xi, h = 2 scale (snr |xi| / |s|)^2.
 
-    Norms are taken per sample, or averaged over the batch when `pooled` (as published).
+    Norms are averaged over the batch (as published), or taken per sample when not `pooled`.
     """
 
     t: float
@@ -54,7 +54,7 @@ class LangevinRow(NamedTuple):
     sigma: float
     snr: float
     scale: float
-    pooled: bool = False
+    pooled: bool = True
 
 
 class TokenRow(NamedTuple):

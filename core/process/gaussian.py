@@ -169,7 +169,7 @@ class SubVP(VP):
         return beta * -_ops(t).expm1(4 * self._log_alpha(t))
 
     def time(self, ratio: float) -> float:
-        return self._time_of(-math.log((math.sqrt(ratio**2 + 4) - ratio) / 2))
+        return self._time_of(math.asinh(ratio / 2))
 
 
 @dataclass(frozen=True)
@@ -266,8 +266,13 @@ class CosineVP(Gaussian):
     def ends(self) -> tuple[float, float]:
         return 0.0, 1.0
 
+    @property
+    def _clean(self) -> float:
+        """The time, just before 0, at which the curve reaches clean data (exactly, in floating point)."""
+        return -self.margin / (1 - 2 * self.margin)
+
     def _angle(self, t: Time) -> Time:
-        return (self.margin + (1 - 2 * self.margin) * t) * math.pi / 2
+        return (t - self._clean) * self._speed
 
     @property
     def _speed(self) -> float:
@@ -286,7 +291,7 @@ class CosineVP(Gaussian):
         return 2 * self._speed * _ops(t).tan(self._angle(t))
 
     def time(self, ratio: float) -> float:
-        return (math.atan(ratio) * 2 / math.pi - self.margin) / (1 - 2 * self.margin)
+        return self._clean + math.atan(ratio) / self._speed
 
 
 @dataclass(frozen=True)
