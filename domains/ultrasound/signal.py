@@ -161,9 +161,9 @@ def upsample(lines: Tensor, factor: int) -> Tensor:
         return lines
     n = lines.shape[-2]
     spectrum = torch.fft.fft(torch.cat((lines, lines.flip(-2)), dim=-2), dim=-2)
-    low, middle, high = spectrum.split((n, 1, n - 1), dim=-2)
-    gap = spectrum.new_zeros(*spectrum.shape[:-2], 2 * n * (factor - 1) - 1, spectrum.shape[-1])
-    padded = torch.cat((low, middle / 2, gap, middle / 2, high), dim=-2)
+    # The mirror image makes the Nyquist bin zero, so it needs no splitting between the two halves.
+    gap = spectrum.new_zeros(*spectrum.shape[:-2], 2 * n * (factor - 1), spectrum.shape[-1])
+    padded = torch.cat((spectrum[..., :n, :], gap, spectrum[..., n:, :]), dim=-2)
     fine = factor * torch.fft.ifft(padded, dim=-2)[..., : factor * n, :]
     return fine if lines.is_complex() else fine.real
 

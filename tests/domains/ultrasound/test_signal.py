@@ -22,6 +22,7 @@ from domains.ultrasound.signal import (
     sampling_note,
     to_iq,
     to_rf,
+    upsample,
 )
 from tests.domains.ultrasound.real_files import Channels, correlation, read_disk, read_disk_reference
 
@@ -116,6 +117,16 @@ def test_remodulation_undoes_demodulation_inside_the_band(factor: int) -> None:
     # The low-pass is flat to 1e-5 over the +-300 kHz of the burst; its cut-off is 1.25 MHz.
     assert back.shape == rf.shape
     assert (back - rf).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("n", [16, 17])
+def test_upsampling_is_exact_for_cosines_that_fit_the_mirrored_line(n: int) -> None:
+    """cos(pi (k + 1/2) m / n), m < n, is one line in the spectrum of the line and its mirror image."""
+    fine = torch.arange(3 * n, dtype=torch.float64)[:, None] / 3
+    for m in (0, 1, 5, n - 1):
+        exact = torch.cos(math.pi * (fine + 0.5) * m / n)
+        assert torch.allclose(upsample(exact[::3], 3), exact, atol=1e-12)
+        assert torch.allclose(upsample(1j * exact[::3], 3), 1j * exact, atol=1e-12)
 
 
 def test_gradients_pass_remodulation() -> None:
