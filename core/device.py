@@ -3,8 +3,8 @@
 Schedules, states and losses stay in the state's own type; only what happens inside the network is lowered to
 bf16:
 
-    net = compiled(Autocast(UNet(2, 2)))        # what wrap() takes bare(net)
-    # the UNet again, whose weights are saved under their own names
+    net = compiled(Autocast(UNet(2, 2)))      # what wrap() takes
+    bare(net)                                 # the UNet again: its weights are saved under their own names
 """
 
 import shutil

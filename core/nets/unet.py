@@ -1,7 +1,6 @@
 """A small U-Net for denoising, in one or two dimensions, of any input size.
 
-    stem -> [blocks, halve] per level -> blocks at the lowest level -> [double, join, blocks] per level ->
-    head
+    stem -> [blocks, halve] per level -> block at the lowest -> [double, join, blocks] per level -> head
 
 One residual block is norm, SiLU, 3-wide convolution, norm, scale and shift by the noise level, SiLU, 3-wide
 convolution; the last convolution starts at zero, so that a new network is the identity of its skips and its
@@ -18,7 +17,7 @@ on nothing beyond `receptive_field` and moves with the input, so that tiles that
 frame exactly.
 
 Sources: Ronneberger et al. 2015, arXiv:1505.04597 (the shape); Karras et al. 2022, arXiv:2206.00364, appendix
-F.2 (noise level); Wu & He 2018, arXiv:1803.08494 (group norm); Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4
+F (noise level); Wu & He 2018, arXiv:1803.08494 (group norm); Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4
 (root-mean-square norm). Deviations: fixed in place of random frequencies, no convolution in the resampling,
 no dropout.
 """
@@ -45,11 +44,12 @@ class UNet(nn.Module):
     """A denoising network `net(x, c_noise, cond)`; see the module docstring.
 
     Args:
-        in_channels: C of the noisy state. out_channels: channels of the answer. widths: channels per level,
-        full resolution first. (16, 32, 48) is the size for training on a CPU. blocks: residual blocks per
-        level, on the way down and again on the way up. attention: which levels attend over all their points,
-        one flag per level; none by default. Attention sees the
-            whole input, so a net that has it should be run at the size it was trained at.
+        in_channels: C of the noisy state.
+        out_channels: channels of the answer.
+        widths: channels per level, full resolution first; (16, 32, 48) is the size for training on a CPU.
+        blocks: residual blocks per level, on the way down and again on the way up.
+        attention: which levels attend over all their points, one flag per level; none by default. A network
+            that attends should be run at the size it was trained at.
         dim: 1 for (B, C, T), 2 for (B, C, H, W).
         cond_channels: channels of `cond`, which is concatenated to x; 0 for an unconditional network.
         norm: "group" or "local".

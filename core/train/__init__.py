@@ -1,0 +1,47 @@
+"""Training: objectives, the loop, averages of weights, checkpoints, several processes."""
+
+from core.train.checkpoint import Checkpoint, Snapshot, denoiser_of, fill, load, save
+from core.train.config import FitConfig, rate
+from core.train.distributed import group, place
+from core.train.ema import EMA, PowerEMA
+from core.train.loop import fit
+from core.train.objective import (
+    Denoising,
+    LogNormal,
+    LogUniform,
+    Objective,
+    UniformTime,
+    data_std,
+    within_variance,
+)
+from core.train.samples import Batch, Drawn, Samples, Shuffled, Streamed, mixed_seed, seeds_of
+
+__all__ = [
+    "EMA",
+    "Batch",
+    "Checkpoint",
+    "Denoising",
+    "Drawn",
+    "FitConfig",
+    "LogNormal",
+    "LogUniform",
+    "Objective",
+    "PowerEMA",
+    "Samples",
+    "Shuffled",
+    "Snapshot",
+    "Streamed",
+    "UniformTime",
+    "data_std",
+    "denoiser_of",
+    "fill",
+    "fit",
+    "group",
+    "load",
+    "mixed_seed",
+    "place",
+    "rate",
+    "save",
+    "seeds_of",
+    "within_variance",
+]

@@ -1,8 +1,7 @@
 """Checkpoints: one safetensors file whose metadata hold everything else as JSON.
 
-    Checkpoint    what is shipped and sampled from: weights, process, preconditioning, data scaling, role,
-    training record Snapshot      what a run resumes from: weights, averages, optimiser moments and the step
-    they belong to
+    Checkpoint    what is sampled from: weights, process, preconditioning, data scaling, role, training record
+    Snapshot      what a run resumes from: weights, average and moments, and the step they belong to
 
 One file has one length, written in its header, so a truncated one is recognised when it is opened. Files are
 written under a temporary name, flushed to disk and renamed: a reader sees the old file or the new one, never

@@ -78,31 +78,32 @@ def own_part(numbers: range) -> range:
 def spread(denoiser: nn.Module, parallel: Parallel) -> nn.Module:
     """The denoiser with its network spread over the group; outside of a group, unchanged.
 
-    The network is `denoiser.net`, or the denoiser itself where it has none. With "ddp" it is wrapped in a
-    shallow copy of the denoiser; with "fsdp" it is cut in place, every element of a module list as a unit of
-    its own. Either way all processes start from the weights of the first.
+    With "ddp" the network is wrapped, in a shallow copy of the denoiser; with "fsdp" it is cut in place,
+    every element of a module list as a unit of its own. All processes start from the weights of the first.
+
+    Raises:
+        ConfigError: unknown mode, or a denoiser that does not keep its network in `net`.
     """
     if parallel not in get_args(Parallel):
         raise unknown("parallel mode", parallel, get_args(Parallel))
     if place().world == 1:
         return denoiser
-    net = getattr(denoiser, "net", denoiser)
+    net = getattr(denoiser, "net", None)
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"{type(denoiser).__name__} has no network named 'net' to spread over processes.")
     if parallel == "ddp":
         net = nn.parallel.DistributedDataParallel(net)
     else:
         _cut(net)
-    if not hasattr(denoiser, "net"):
-        return net
     out = copy.copy(denoiser)
     out._modules = {**denoiser._modules, "net": net}
     return out
 
 
 def _cut(net: nn.Module) -> None:
+    # Importing these takes 3 s of processor time, so they are imported only where they are used.
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import (
-        fully_shard,
-    )  # 3 s of processor time to import, so only where it is used
+    from torch.distributed.fsdp import fully_shard
 
     for value in net.state_dict().values():
         dist.broadcast(value, src=0)

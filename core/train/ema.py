@@ -44,7 +44,7 @@ class PowerEMA:
     """Average over a fixed share of the run.
 
     Args:
-        std: relative width, the standard deviation of the averaged time over the time trained, in (0, 0.28).
+        std: relative width, the standard deviation of the averaged time over the time trained, in (0, 0.289).
     """
 
     std: float = 0.05

@@ -69,15 +69,20 @@ def fit(
     """Train a denoiser's network, in place, and return what to sample from.
 
     Args:
-        objective: gives the loss per sample, (B,). denoiser: a `Wrapped` network, or any module with a
-        `process` that the objective can call. Its weights end as the last ones,
+        objective: gives the loss per sample, (B,).
+        denoiser: a `Wrapped` network, or any module with a `process` that the objective can call. What is
+            trained and stored is its `net`, or all of it where it has none. Its weights end as the last ones,
             not the average.
-        data: the samples by number. config: steps, batch, rates. seed: of data order, augmentation, noise and
-        dropout. folder: where snapshots, the log and the model go; None writes nothing. resume: go on from
-        the newest snapshot in `folder`; from the start where there is none. card: entries of the checkpoint
-        that training does not know: role, preset, net, v0, and training, whose entries are added. parallel:
-        how weights are spread when the program runs in a `distributed.group()`. stage: what the progress line
-        calls this. progress: told after every step.
+        data: the samples by number.
+        config: steps, batch, rates.
+        seed: of data order, augmentation, noise and dropout.
+        folder: where snapshots, the log and the model go; None writes nothing.
+        resume: go on from the newest snapshot in `folder`; from the start where there is none.
+        card: entries of the checkpoint that training does not know: role, preset, net, v0, and training,
+            whose entries are added to what is known.
+        parallel: how weights are spread when the program runs in a `distributed.group()`.
+        stage: what the progress line calls this.
+        progress: told after every step.
 
     Raises:
         ConfigError: the folder holds another run, or the snapshot was made with other settings.

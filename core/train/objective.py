@@ -8,10 +8,11 @@ noise-to-signal ratio:
     LogNormal    ln r normal                   (d ln r / dt) N(ln r; mean, std)
     UniformTime  t uniform on the ends         1 / (end - start)
 
-    weight       w(t) edm          (r^2 + sd^2) / (r sd)^2       unit weight on the output of an "edm" network
-    at every level noise        alpha^2 / sigma^2             unit weight on the noise data         1
-    likelihood   g^2 alpha^2 / sigma^4         estimates the integral of it over t, by importance: w(t) /
-    density(t)
+    weight       w(t)
+    edm          (r^2 + sd^2) / (r sd)^2       unit weight on the output of an "edm" network, at every level
+    noise        alpha^2 / sigma^2             unit weight on the noise
+    data         1
+    likelihood   g^2 alpha^2 / sigma^4         divided by the density: estimates the integral of w over t
 
 d ln r / dt = g^2 / (2 sigma^2) for every Gaussian process, so LogUniform is the law that makes the likelihood
 weight even in the noise (w / density = 2 ln(high / low) alpha^2 / sigma^2): the matching importance
@@ -20,7 +21,7 @@ distribution.
 Errors are averaged over the valid entries of each part of the state and added over parts.
 
 Sources: Karras et al. 2022, arXiv:2206.00364, table 1 (edm, LogNormal); Song et al. 2021, arXiv:2011.13456,
-eq. 7; Song et al. 2021, arXiv:2101.09258, section 4.3 and eq. 18 (likelihood weight and importance). The
+eq. 7; Song et al. 2021, arXiv:2101.09258 (likelihood weight and importance). The
 factor 1/2 of the likelihood bound is left out.
 """
 

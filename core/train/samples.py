@@ -5,9 +5,9 @@ noise. Step k of a run with batch B takes the numbers k B .. (k + 1) B - 1, and 
 part of them. A run that is resumed, or spread over several processes, or cut into micro-batches therefore
 sees exactly the same data and noise.
 
-    Shuffled   a data set that fits an index: a tensor (N, ...), a mapping of them, or anything with len() and
-    [] Drawn      samples made on demand from a generator: simulated frames, random patches Streamed   an
-    iterator that can be reopened at a number: files too large for an index
+    Shuffled   a data set with an index: a tensor (N, ...), a mapping of them, or anything with len() and []
+    Drawn      samples made on demand from a generator: simulated frames, random patches
+    Streamed   an iterator that can be reopened at a number: files too large for an index
 """
 
 import hashlib
@@ -113,11 +113,11 @@ class Drawn:
 
 @dataclass
 class Streamed:
-    """Samples from an iterator, which is reopened whenever the numbers do not go on where they stopped.
+    """Samples from an iterator, which is read on to the numbers asked for and reopened to go back.
 
     Args:
-        open: `open(start, seed)` iterates over single states (or `Batch` of them) from number `start` on, for
-        ever.
+        open: `open(start, seed)` iterates over single states (or `Batch` of them), from number `start` on,
+            without end.
     """
 
     open: Callable[[int, int], Iterator[Any]]
@@ -125,8 +125,11 @@ class Streamed:
     _items: Iterator[Any] = field(default_factory=lambda: iter(()), init=False, repr=False)
 
     def __call__(self, numbers: range, seed: int) -> Batch:
-        if self._at != (numbers.start, seed):
+        ahead = -1 if self._at is None or self._at[1] != seed else numbers.start - self._at[0]
+        if ahead < 0:
             self._items = self.open(numbers.start, seed)
+        for _ in range(ahead):
+            next(self._items, None)
         rows = []
         for n in numbers:
             try:

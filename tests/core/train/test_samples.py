@@ -71,7 +71,7 @@ def test_drawn_conditions_are_stacked() -> None:
     torch.testing.assert_close(batch.cond["gain"], batch.x0.sum(1))
 
 
-def test_a_stream_is_opened_once_while_the_numbers_go_on() -> None:
+def test_a_stream_is_opened_once_while_the_numbers_rise() -> None:
     opened = []
 
     def note(start: int, seed: int) -> Iterator[Tensor]:
@@ -83,7 +83,10 @@ def test_a_stream_is_opened_once_while_the_numbers_go_on() -> None:
         stream(range(5 * step, 5 * step + 5), 0)
     assert opened == [0]
     assert stream(range(40, 42), 0).x0.ravel().tolist() == [40.0, 41.0]
-    assert opened == [0, 40]
+    assert opened == [0]
+    assert stream(range(30, 31), 0).x0.item() == 30.0
+    assert stream(range(31, 32), 7).x0.item() == 38.0
+    assert opened == [0, 30, 31]
 
 
 def test_noise_belongs_to_its_sample() -> None:
