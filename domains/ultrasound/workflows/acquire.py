@@ -1,59 +1,85 @@
-"""Making, reading and converting recordings: simulate, info, convert, beamform, bmode."""
+"""Making and reading recordings: simulate, info, and how every workflow opens a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from core.errors import ConfigError, DataError, unknown
+from core.errors import ConfigError, unknown
 from core.progress import Progress, silent
-from domains.ultrasound.beamform import beamform
 from domains.ultrasound.contrast import gcnr
-from domains.ultrasound.data import Geometry, Record, check_finite
+from domains.ultrasound.data import Geometry, Record
 from domains.ultrasound.display import envelope_of, levels_db, view_of
 from domains.ultrasound.formats import describe, read, write
 from domains.ultrasound.plots import plot_bmode
-from domains.ultrasound.signal import sampling_note, to_iq, to_rf
-from domains.ultrasound.simulate import CardiacScene, draw_scene, get_probe, simulate
+from domains.ultrasound.signal import sampling_note
+from domains.ultrasound.simulate import draw_scene, get_probe, simulate
+from domains.ultrasound.simulate.cine import BACKENDS
+from domains.ultrasound.workflows.outlook import LINE_FILES, Outlook, Ready, at_once, check_output, many
 
-__all__ = [
-    "beamform_file",
-    "bmode_file",
-    "convert_file",
-    "info_file",
-    "open_record",
-    "simulate_file",
-    "with_geometry",
-]
+__all__ = ["SCENES", "draw", "info_file", "open_record", "simulate_file", "size_of", "with_geometry"]
 
 SCENES = ("cardiac",)
+PROBE_TYPES = ("phased", "linear", "curvilinear")
 
 
-def open_record(path: Path) -> tuple[Record, list[str]]:
-    """Read a record, refuse frames that carry no picture, and return what is doubtful about it as
-    warnings.
+def open_record(path: Path, geometry: Mapping[str, Any] | None = None) -> tuple[Record, list[str]]:
+    """Read a record, refuse frames that carry no picture, and return what is doubtful about it as warnings.
+
+    Args:
+        geometry: fields that the file does not give, see `with_geometry`.
     """
     record = read(path)
+    found = list(record.meta.get("warnings", []))
+    record = with_geometry(record, geometry or {})
     g = record.geometry
     if record.domain == "rf" and g.fs_hz and g.f0_hz and g.bandwidth:
         note = sampling_note(fs_hz=g.fs_hz, f0_hz=g.f0_hz, bandwidth=g.bandwidth)
-    else:
-        note = None
-    found = [*record.meta.get("warnings", []), *check_finite(record), *([note] if note else [])]
+        found += [note] if note else []
     return record, list(dict.fromkeys(found))
 
 
-def with_geometry(record: Record, changes: dict[str, Any]) -> Record:
-    """Fill in geometry that a file does not give. `angle_deg` and `width_m` spread the lines evenly."""
+def with_geometry(record: Record, changes: Mapping[str, Any]) -> Record:
+    """Fill in geometry that a file does not give.
+
+    Args:
+        changes: fields of `Geometry`, None where nothing is given. `half_angle_deg` and `width_m` spread the
+            lines evenly; angles alone make the probe a phased one, a width alone a linear one.
+
+    Raises:
+        ConfigError: an unknown probe type, both angles and a width, or a value out of range.
+    """
     known = {key: value for key, value in changes.items() if value is not None}
+    if not known:
+        return record
     lines = record.values.shape[-1]
-    if (half := known.pop("half_angle_deg", None)) is not None:
+    half, width = known.pop("half_angle_deg", None), known.pop("width_m", None)
+    if half is not None and width is not None:
+        raise ConfigError("lines have a half angle or a width, not both.", hint="Give one of the two.")
+    if half is not None:
+        if not 0 < half < 180:
+            raise ConfigError(f"the half angle must lie in (0, 180) degrees, got {half}.")
         known["angles_rad"] = np.linspace(-np.deg2rad(half), np.deg2rad(half), lines)
-    if (width := known.pop("width_m", None)) is not None:
+        known.setdefault("probe", record.geometry.probe or "phased")
+    if width is not None:
+        if not width > 0:
+            raise ConfigError(f"the width must be above 0 m, got {width}.")
         known["lateral_m"] = np.linspace(-width / 2, width / 2, lines)
-    return replace(record, geometry=replace(record.geometry, **known)) if known else record
+        known.setdefault("probe", record.geometry.probe or "linear")
+    if known.get("probe") not in (None, *PROBE_TYPES):
+        raise unknown("probe type", known["probe"], PROBE_TYPES)
+    for name in ("fs_hz", "f0_hz", "bandwidth", "sound_speed_m_s"):
+        if name in known and not known[name] > 0:
+            raise ConfigError(f"{name} must be above 0, got {known[name]}.")
+    return replace(record, geometry=replace(record.geometry, **known))
+
+
+def info_file(path: Path) -> dict[str, Any]:
+    """Say what a file holds: shape, units, geometry, what is missing and what that rules out."""
+    record, warnings = open_record(path)
+    return {"file": str(path), **describe(record), "warnings": warnings}
 
 
 def simulate_file(
@@ -64,225 +90,91 @@ def simulate_file(
     backend: str = "polar",
     frames: int = 60,
     cycles: float = 1.0,
-    haze: float = 0.2,
+    haze: float | Sequence[float] = 0.2,
     domain: Literal["iq", "rf"] = "iq",
     seed: int = 0,
     overwrite: bool = False,
     folder: Path | None = None,
+    ready: Ready = at_once,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Simulate a beating heart behind haze and write lines, geometry and truth.
 
+    Args:
+        haze: peak of the haze relative to the peak of the tissue. Several levels make one file each, of the
+            same heart behind the same haze, named `<out>-haze<level>`. Channel data carry none.
+        folder: pictures of the first frame go here.
+
     Returns:
-        Report: shape, haze level, and the yardsticks of a dehazing: gCNR of ventricle against myocardium of
-            the clean
-        frames and of the hazy ones, and the level of the ventricle in both, dB below the clean peak.
+        Report: shape, and per file the yardsticks of a dehazing: gCNR of ventricle against myocardium of the
+        clean and of the hazy frames, and the level of the ventricle in both, dB below the clean peak.
     """
     if scene not in SCENES:
         raise unknown("scene", scene, SCENES)
-    if out.exists() and not overwrite:
-        raise ConfigError(
-            f"{out} exists; nothing was overwritten.", hint="Choose another --out, or pass --force."
-        )
-    heart: CardiacScene = draw_scene(seed)
-    kind = get_probe(probe)
-    level = haze if backend == "polar" else 0.0
-    progress("simulate", 0, frames, None)
-    record = simulate(
-        heart, kind, seed=seed, backend=backend, frames=frames, cycles=cycles, level=level, domain=domain
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS)
+    if domain not in ("iq", "rf"):
+        raise unknown("domain", domain, ("iq", "rf"))
+    if frames < 1 or not cycles >= 0:
+        raise ConfigError(f"frames must be at least 1 and cycles at least 0, got {frames} and {cycles}.")
+    levels = [0.0] if backend != "polar" else [haze] if isinstance(haze, int | float) else list(haze)
+    if not levels or not all(0 <= level < np.inf for level in levels):
+        raise ConfigError(f"haze levels must be finite and at least 0, got {levels}.")
+    kind, heart = get_probe(probe), draw_scene(seed)
+    several = len(levels) > 1
+    outs = [out.with_name(f"{out.stem}-haze{v:g}{out.suffix}") if several else out for v in levels]
+    for target in outs:
+        check_output(target, LINE_FILES, overwrite=overwrite)
+    what = f"{domain.upper()} lines" if backend == "polar" else "echoes per element"
+    plan = (
+        f"simulate {many(frames, 'frame')} of {what}: {scene} scene, probe {probe}, backend {backend}",
+        f"seed {seed}; haze {', '.join(f'{v:g}' for v in levels)}; output: {', '.join(map(str, outs))}",
     )
-    progress("simulate", frames, frames, None)
-    write(record, out, overwrite=overwrite)
-    report: dict[str, Any] = {
-        "output": str(out),
-        "shape": list(record.values.shape),
-        "kind": record.kind,
-        "seed": seed,
-    }
-    if record.truth:
-        truth = record.with_values(record.truth["tissue"])
-        clean, hazy = envelope_of(truth), envelope_of(record)
-        peak = clean.max(axis=(1, 2), keepdims=True)
-        v, m = record.truth["ventricle"], record.truth["myocardium"]
-        rows = {"clean": levels_db(clean, peak), "hazy": levels_db(hazy, peak)}
-        report["haze_level"] = level
-        report |= {f"gcnr_{name}": gcnr(db[v], db[m]) for name, db in rows.items()}
-        report |= {f"ventricle_{name}_db": float(db[v].mean()) for name, db in rows.items()}
-        if folder is not None:
-            masks = {name: record.truth[name][0] for name in ("ventricle", "myocardium")}
-            report["figures"] = _draw(record, rows["hazy"][0], folder / "hazy.png", masks)
-            report["figures"] += _draw(record, rows["clean"][0], folder / "clean.png", masks)
-    return report
-
-
-def info_file(path: Path) -> dict[str, Any]:
-    """Say what a file holds: shape, units, geometry, what is missing and what that rules out."""
-    record, warnings = open_record(path)
-    return {"file": str(path), **describe(record), "warnings": warnings}
-
-
-def convert_file(
-    path: Path,
-    out: Path,
-    *,
-    to: Literal["iq", "rf", "envelope", "image"] | None = None,
-    geometry: dict[str, Any] | None = None,
-    dynamic_range_db: float = 60.0,
-    keep_phi: bool = False,
-    overwrite: bool = False,
-) -> dict[str, Any]:
-    """Read any known file and write any writable one, perhaps further down the signal chain.
-
-    Args:
-        to: "iq" demodulates RF, "rf" remodulates IQ, "envelope" and "image" (dB) detect; None keeps the kind.
-        geometry: fields that the input lacks.
-        keep_phi: patient identity of a DICOM input is expected in the output: do not warn.
-    """
-    if out.exists() and not overwrite:
-        raise ConfigError(
-            f"{out} exists; nothing was overwritten.", hint="Choose another output, or pass --force."
+    ready(Outlook(plan))
+    rows: list[dict[str, Any]] = []
+    total = len(outs) * frames
+    for index, (level, target) in enumerate(zip(levels, outs, strict=True)):
+        progress("simulate", index * frames, total, None)
+        record = simulate(
+            heart, kind, seed=seed, backend=backend, frames=frames, cycles=cycles, level=level, domain=domain
         )
-    record, warnings = open_record(path)
-    record = with_geometry(record, geometry or {})
-    match to:
-        case "iq":
-            record = to_iq(record)
-        case "rf":
-            record = to_rf(record)
-        case "envelope":
-            record = replace(record, kind="envelope_data", values=envelope_of(record), truth={})
-        case "image":
-            record = _image(record, dynamic_range_db)
-        case None:
-            pass
-        case _:
-            raise unknown("target", to, ("iq", "rf", "envelope", "image"))
-    if keep_phi:
-        warnings = [line for line in warnings if "identity" not in line]
-    written = write(record, out, overwrite=overwrite)
-    return {
-        "input": str(path),
-        "output": str(out),
-        **describe(record),
-        "warnings": [*warnings, *(written or [])],
-    }
+        name = f"-{level:g}" if several else ""
+        rows.append({"output": str(target), **_yardsticks(record, level, folder, name)})
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(record, target, overwrite=overwrite)
+    progress("simulate", total, total, None)
+    return {"kind": record.kind, "shape": list(record.values.shape), "seed": seed, "files": rows}
 
 
-def beamform_file(
-    path: Path,
-    out: Path,
-    *,
-    f_number: float = 1.5,
-    samples: int = 512,
-    depth_m: Sequence[float] = (0.005, 0.06),
-    lines: int = 128,
-    half_angle_deg: float | None = None,
-    overwrite: bool = False,
-    folder: Path | None = None,
-) -> dict[str, Any]:
-    """Beamform channel data by delay-and-sum, along parallel lines or, with `half_angle_deg`, along a fan.
-
-    RF channel data are demodulated first when their frequencies are known, so that undersampled recordings
-    work.
-    """
-    if out.exists() and not overwrite:
-        raise ConfigError(
-            f"{out} exists; nothing was overwritten.", hint="Choose another --out, or pass --force."
-        )
-    record, warnings = open_record(path)
-    if record.kind != "raw_data":
-        raise DataError(
-            f"expected raw_data, got {record.kind}.", hint="Only echoes per element can be beamformed."
-        )
-    g = record.geometry
-    g.need("elements_m", "fs_hz", "sound_speed_m_s", "t0_s", purpose="Beamforming")
-    assert g.elements_m is not None
-    if record.domain == "rf" and not g.missing("f0_hz", "bandwidth"):
-        record = to_iq(_samples_last_but_one(record))
-    near, far = depth_m
-    if not 0 <= near < far:
-        raise ConfigError(f"depth must run from near to far, got {near} to {far} m.")
-    if half_angle_deg is None:
-        half = float(np.abs(g.elements_m[:, 0]).max())
-        target = Geometry(probe="linear", r0_m=near, r1_m=far, lateral_m=np.linspace(-half, half, lines))
-    else:
-        fan = np.deg2rad(half_angle_deg)
-        target = Geometry(
-            probe="phased", r0_m=near, r1_m=far, apex_m=0.0, angles_rad=np.linspace(-fan, fan, lines)
-        )
-    formed = beamform(record, target, samples=samples, f_number=f_number)
-    write(formed, out, overwrite=overwrite)
-    report = {
-        "input": str(path),
-        "output": str(out),
-        "f_number": f_number,
-        **describe(formed),
-        "warnings": warnings,
-    }
+def _yardsticks(record: Record, level: float, folder: Path | None, name: str) -> dict[str, Any]:
+    """What a dehazing of this recording will be compared with; nothing for channel data."""
+    if "tissue" not in record.truth:
+        return {}
+    clean, hazy = envelope_of(record, record.truth["tissue"]), envelope_of(record)
+    peak = clean.max(axis=(1, 2), keepdims=True)
+    v, m = record.truth["ventricle"], record.truth["myocardium"]
+    shown = {"clean": levels_db(clean, peak), "hazy": levels_db(hazy, peak)}
+    out: dict[str, Any] = {"haze": level}
+    out |= {f"gcnr_{key}": gcnr(db[v], db[m]) for key, db in shown.items()}
+    out |= {f"ventricle_{key}_db": float(db[v].mean()) for key, db in shown.items()}
     if folder is not None:
-        magnitude = envelope_of(formed)
-        report["figures"] = _draw(
-            formed, levels_db(magnitude[0], float(magnitude[0].max())), folder / "bmode.png", {}
-        )
-    return report
+        masks = {"cavity": v[0], "tissue": m[0]}
+        for key, db in shown.items():
+            draw(record.geometry, db[0], folder / f"{key}{name}.png", masks)
+    return out
 
 
-def bmode_file(
-    path: Path,
-    out: Path,
-    *,
-    dynamic_range_db: float = 60.0,
-    scan_converted: bool = False,
-    frame: int = 0,
-    geometry: dict[str, Any] | None = None,
-    overwrite: bool = False,
-) -> dict[str, Any]:
-    """Draw one frame as a log-compressed B-mode picture (PNG) with the numbers beside it (CSV)."""
-    if out.exists() and not overwrite:
-        raise ConfigError(
-            f"{out} exists; nothing was overwritten.", hint="Choose another --out, or pass --force."
-        )
-    record, warnings = open_record(path)
-    record = with_geometry(record, geometry or {})
-    if not 0 <= frame < len(record.values):
-        raise ConfigError(f"frame {frame} was asked for, the file has frames 0 to {len(record.values) - 1}.")
-    if record.kind == "raw_data":
-        raise DataError("raw_data has no lines yet.", hint="Beamform it: suffuse ultrasound beamform.")
-    view = view_of(record.geometry, record.values.shape[1], required=True) if scan_converted else None
-    image = _image(record, dynamic_range_db).values[frame]
-    shown = view.picture(image, fill=-dynamic_range_db) if view else image
-    plot_bmode(shown, out, extent_mm=view.extent_mm if view else None, dynamic_range_db=dynamic_range_db)
-    return {
-        "input": str(path),
-        "output": str(out),
-        "frame": frame,
-        "dynamic_range_db": dynamic_range_db,
-        "scan_converted": scan_converted,
-        "warnings": warnings,
-    }
+def draw(geometry: Geometry, image: np.ndarray, out: Path, masks: Mapping[str, np.ndarray]) -> None:
+    """Draw a polar frame (sample, line), dB, scan-converted where the geometry allows, as PNG and CSV."""
+    view = view_of(geometry, image.shape[0])
+    plot_bmode(view.picture(image, fill=-60.0), out, extent_mm=view.extent_mm, rois=view.masks(masks) or None)
 
 
-def _image(record: Record, dynamic_range_db: float) -> Record:
-    """Levels in dB of every frame relative to its own peak."""
-    if record.kind == "image":
-        if record.values.dtype != np.uint8:
-            return record
-        levels = (record.values.astype(np.float32) / 255 - 1) * dynamic_range_db
-        return replace(record, values=levels)
-    magnitude = envelope_of(record)
-    levels = levels_db(
-        magnitude, magnitude.max(axis=(1, 2), keepdims=True), dynamic_range_db=dynamic_range_db
-    )
-    return replace(record, kind="image", values=levels, truth={})
-
-
-def _samples_last_but_one(record: Record) -> Record:
-    """Raw data are (frame, tx, sample, element): the sample axis is where demodulation expects it."""
-    return replace(record, values=np.asarray(record.values, dtype=np.float32))
-
-
-def _draw(record: Record, image: np.ndarray, out: Path, masks: dict[str, np.ndarray]) -> list[str]:
-    view = view_of(record.geometry, image.shape[0])
-    rois = view.masks(masks)
-    plot_bmode(view.picture(image, fill=-60.0), out, extent_mm=view.extent_mm, rois=rois)
-    return [out.name]
+def size_of(record: Record) -> str:
+    """Frames and their size in words, such as "2 frames of 528 samples x 96 lines (IQ)"."""
+    n, *rest = record.values.shape
+    names = {"raw_data": ("transmit", "sample", "element"), "image": ("row", "column")}
+    axes = names.get(record.kind, ("sample", "line"))
+    size = " x ".join(many(count, name) for count, name in zip(rest, axes, strict=False))
+    kind = record.domain.upper() if record.domain else record.kind
+    return f"{many(n, 'frame')} of {size} ({kind})"

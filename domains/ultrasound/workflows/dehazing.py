@@ -1,6 +1,5 @@
 """Dehazing a file: read, check, separate, measure what can be measured, draw, write."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,25 +8,34 @@ import numpy as np
 import torch
 
 from core.device import choose_device
-from core.errors import ConfigError
+from core.errors import DataError, ModelMismatch
 from core.progress import Progress, silent
 from domains.ultrasound.baselines import baseline
 from domains.ultrasound.config import DehazeConfig
 from domains.ultrasound.contrast import gcnr
 from domains.ultrasound.data import Record
-from domains.ultrasound.dehaze import Dehazed, dehaze
-from domains.ultrasound.display import envelope_of, levels_db, view_of
+from domains.ultrasound.dehaze import Dehazed, dehaze, plan_of
+from domains.ultrasound.display import envelope_of, levels_db
 from domains.ultrasound.formats import write
-from domains.ultrasound.plots import plot_comparison, plot_histograms
 from domains.ultrasound.prior import Prior, check_match, check_range, load_prior
-from domains.ultrasound.roi import read_roi
-from domains.ultrasound.verdict import NOTICE, Report, evaluate
+from domains.ultrasound.verdict import NOTICE
 from domains.ultrasound.weights import shipped
-from domains.ultrasound.workflows.acquire import open_record
+from domains.ultrasound.workflows.acquire import open_record, size_of
+from domains.ultrasound.workflows.judging import draw_comparison, judge, regions_of, sha256
+from domains.ultrasound.workflows.outlook import LINE_FILES, Outlook, Ready, at_once, check_output, many
 
-__all__ = ["Priors", "dehaze_file", "dehaze_record", "draw_comparison", "judge", "load_priors", "regions_of"]
-
-TRUTH_REGIONS = {"ventricle": "cavity", "myocardium": "tissue"}
+__all__ = [
+    "Priors",
+    "check_lines",
+    "dehaze_file",
+    "dehaze_record",
+    "draw_comparison",
+    "gamma_sweep",
+    "judge",
+    "load_priors",
+    "phase_of",
+    "regions_of",
+]
 
 
 @dataclass(frozen=True)
@@ -56,14 +64,44 @@ def dehaze_record(
     progress: Progress = silent,
 ) -> Dehazed:
     """Dehaze the lines of a record, after checking that the priors were made for such lines."""
-    for prior in (priors.tissue, priors.haze):
-        check_match(prior, record.domain, record.geometry)
-        check_range(prior, config.start_sigma)
+    check_lines(record, priors, config)
     lines = torch.from_numpy(np.ascontiguousarray(record.values))
     lines = lines.to(torch.complex64 if lines.is_complex() else torch.float32)
     for prior in (priors.tissue, priors.haze):
         prior.denoiser.to(device)
     return dehaze(lines, priors.tissue, priors.haze, config, seed=seed, device=device, progress=progress)
+
+
+def check_lines(record: Record, priors: Priors, config: DehazeConfig) -> list[str]:
+    """Refuse what the priors were not made for; returns warnings.
+
+    Raises:
+        ModelMismatch: no phase, RF against IQ, or another sampling rate per centre frequency.
+        ConfigError: noise levels outside the trained range, or in the wrong order.
+        DataError: channel data, or frames smaller than 16 x 16.
+    """
+    if record.kind == "raw_data":
+        raise DataError("raw_data has no lines yet.", hint="Beamform it: suffuse ultrasound beamform.")
+    size, patch = record.values.shape[1:3], priors.tissue.patch
+    for prior in (priors.tissue, priors.haze):
+        check_match(prior, phase_of(record), record.geometry)
+        check_range(prior, config.start_sigma)
+    plan_of(config)
+    if min(size) < 16:
+        raise DataError(f"frames must be at least 16 x 16, got {size[0]} x {size[1]}.")
+    if size[0] < patch[0] or size[1] < patch[1]:
+        return [
+            f"frames of {size[0]} x {size[1]} are smaller than a patch of {patch[0]} x {patch[1]}: "
+            "padded by reflection."
+        ]
+    return []
+
+
+def phase_of(record: Record) -> str | None:
+    """ "rf" or "iq", or None when nothing oscillates: pictures, envelopes, real values without a sign."""
+    if record.domain == "rf" and float(record.values.min()) >= 0:
+        return None
+    return record.domain
 
 
 def dehaze_file(
@@ -80,12 +118,13 @@ def dehaze_file(
     device: str = "auto",
     overwrite: bool = False,
     folder: Path | None = None,
+    ready: Ready = at_once,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Remove haze from the RF or IQ lines of a file.
 
     Args:
-        out: file of the dehazed lines, any writable format that holds lines.
+        out: file of the dehazed lines, HDF5 or NPZ.
         tissue, haze: checkpoints; the shipped ones when None.
         method: "joint", or a baseline: "none", "threshold", "svd", "bm3d".
         roi: regions to measure in; a simulated file brings its own.
@@ -97,124 +136,84 @@ def dehaze_file(
     """
     haze_out = out.with_name(f"{out.stem}-haze{out.suffix}")
     for target in [out, *([haze_out] if save_haze else [])]:
-        if target.exists() and not overwrite:
-            raise ConfigError(
-                f"{target} exists; nothing was overwritten.", hint="Choose another --out, or pass --force."
-            )
+        check_output(target, LINE_FILES, overwrite=overwrite, source=path)
     where, note = choose_device(device)
+    clean = baseline(method) if method != "joint" else None
     record, warnings = open_record(path)
-    warnings += [note] if note else []
+    record = _floating(record)
     regions = regions_of(record, roi)
+    plan = [f"dehaze {path}: {size_of(record)}, method {method}"]
+    priors: Priors | None = None
+    if clean is None:
+        priors = load_priors(tissue, haze)
+        warnings += check_lines(record, priors, config)
+        plan.append(_cost(record, priors, config))
+    elif phase_of(record) is None:
+        raise ModelMismatch(
+            "no phase found: the input is an envelope or a log image.", hint="Use dehaze-video for pictures."
+        )
+    if record.domain == "rf":
+        names = ("fs_hz", "f0_hz", "bandwidth")
+        add = "suffuse ultrasound convert IN OUT --fs HZ --f0 HZ --bandwidth SHARE"
+        record.geometry.need(*names, purpose="the envelope of RF lines", option=add)
+    plan.append(f"{note or f'device: {where}'}; output: {out}")
+    ready(Outlook(tuple(plan), tuple(warnings), str(where)))
     report: dict[str, Any] = {
         "input": str(path),
         "input_sha256": sha256(path),
         "output": str(out),
         "method": method,
+        "kind": record.kind,
+        "shape": list(record.values.shape),
+        "seed": seed,
+        "device": str(where),
     }
     found: Dehazed | None = None
-    if method == "joint":
-        priors = load_priors(tissue, haze)
-        small = [n for n, p in zip(record.values.shape[1:], priors.tissue.patch, strict=True) if n < p]
-        if small and min(record.values.shape[1:]) >= 16:
-            warnings.append(
-                f"the frame is smaller than a patch {list(priors.tissue.patch)}: padded by reflection."
-            )
+    if priors is not None:
         found = dehaze_record(record, priors, config, seed=seed, device=where, progress=progress)
-        values = found.tissue.numpy()
+        values, removed = found.tissue.numpy(), found.haze.numpy()
         report |= {
             "checkpoints_sha256": priors.hashes,
             "network_calls": found.network_calls,
             "residual": [float(value) for value in found.residual],
         }
     else:
-        values = baseline(method)(record.values)
-    cleaned = replace(
-        record, values=values, truth={}, meta={**record.meta, "derivation": f"dehazed: {method}"}
-    )
-    report["kind"], report["shape"], report["seed"] = record.kind, list(record.values.shape), seed
+        assert clean is not None
+        values = clean(record.values)
+        removed = record.values - values
+    tags = {**record.meta, "derivation": f"dehazed: {method}"}
+    cleaned = replace(record, values=values, truth={}, meta=tags)
     if regions:
-        verdict = judge(record, values, regions)
+        verdict = judge(record, values, regions, with_ssim=False)
         report |= verdict.to_dict()
         warnings += verdict.warnings
     if folder is not None:
         report["figures"] = draw_comparison(record, values, found, regions, folder)
+    out.parent.mkdir(parents=True, exist_ok=True)
     write(cleaned, out, overwrite=overwrite)
     if save_haze:
-        hazes = found.haze.numpy() if found else record.values - values
-        write(replace(cleaned, values=hazes), haze_out, overwrite=overwrite)
+        write(replace(cleaned, values=removed), haze_out, overwrite=overwrite)
         report["haze_output"] = str(haze_out)
     return {**report, "warnings": list(dict.fromkeys(warnings)), "notice": NOTICE}
 
 
-def regions_of(record: Record, roi: Path | None) -> dict[str, np.ndarray]:
-    """Masks "tissue" and "cavity", (frame, sample, line): from a ROI file, else from a simulated truth, else
-    none.
-    """
-    shape = record.values.shape
-    if roi is not None:
-        masks = read_roi(roi, shape[1:3], geometry=record.geometry)
-        return {name: np.broadcast_to(mask, shape[:3]) for name, mask in masks.items()}
-    return {role: record.truth[name] for name, role in TRUTH_REGIONS.items() if name in record.truth}
+def _floating(record: Record) -> Record:
+    """Lines as floating-point numbers; recorders store integers."""
+    if np.issubdtype(record.values.dtype, np.integer) and record.kind == "beamformed_data":
+        return record.with_values(record.values.astype(np.float32))
+    return record
 
 
-def judge(
-    record: Record, values: np.ndarray, regions: dict[str, np.ndarray], *, with_ssim: bool = True
-) -> Report:
-    """The combined verdict on dehazed lines, against the truth where the record holds it.
-
-    Frames are compared in dB of one common peak: the truth's, else the input's.
-    """
-    hazy, clean = envelope_of(record), envelope_of(record, values)
-    truth = envelope_of(record, record.truth["tissue"]) if "tissue" in record.truth else None
-    peak = (hazy if truth is None else truth).max(axis=(1, 2), keepdims=True)
-    return evaluate(
-        levels_db(hazy, peak),
-        levels_db(clean, peak),
-        regions,
-        reference=None if truth is None else levels_db(truth, peak),
-        with_ssim=with_ssim and truth is not None,
+def _cost(record: Record, priors: Priors, config: DehazeConfig) -> str:
+    """How much work a dehazing is, in calls of networks of a size."""
+    frames, samples = len(record.values), config.samples
+    sizes = {sum(p.numel() for p in part.denoiser.parameters()) for part in (priors.tissue, priors.haze)}
+    counts = " and ".join(f"{size / 1e3:.0f} k" for size in sorted(sizes))
+    per = f" x {samples} samples" if samples > 1 else ""
+    return (
+        f"{config.steps} steps of rule '{config.consistency}' x 2 priors{per} x {many(frames, 'frame')} "
+        f"= {2 * config.steps * samples * frames} network calls, {counts} parameters each"
     )
-
-
-def draw_comparison(
-    record: Record,
-    values: np.ndarray,
-    found: Dehazed | None,
-    regions: dict[str, np.ndarray],
-    folder: Path,
-    *,
-    frame: int = 0,
-    name: str = "comparison",
-) -> list[str]:
-    """Draw hazy, dehazed, haze, deviation and residual of one frame side by side, and the histograms of the
-    regions.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    view = view_of(record.geometry, record.values.shape[1])
-    one = replace(record, values=record.values[frame : frame + 1], truth={})
-    hazy, clean = envelope_of(one)[0], envelope_of(one, values[frame : frame + 1])[0]
-    peak = float(hazy.max())
-    db = {"hazy": levels_db(hazy, peak), "clean": levels_db(clean, peak)}
-    masks = {key: mask[frame] for key, mask in regions.items()}
-    removed = found.haze[frame].numpy() if found else record.values[frame] - values[frame]
-    rest = np.abs(record.values[frame] - values[frame] - removed) / np.abs(record.values[frame]).max()
-    removed_db = levels_db(envelope_of(one, removed[None])[0], peak)
-    deviation = found.std_db[frame].numpy() if found is not None and found.std_db is not None else None
-    plot_comparison(
-        view.picture(db["hazy"], fill=-60.0),
-        view.picture(db["clean"], fill=-60.0),
-        folder / f"{name}.png",
-        haze_db=view.picture(removed_db, fill=-60.0),
-        deviation_db=None if deviation is None else view.picture(deviation, fill=0.0),
-        residual=view.picture(rest, fill=0.0),
-        rois=view.masks(masks),
-        extent_mm=view.extent_mm,
-    )
-    drawn = [f"{name}.png", f"{name}.csv"]
-    if masks:
-        plot_histograms(db["hazy"], db["clean"], masks, folder / f"{name}-levels.png")
-        drawn += [f"{name}-levels.png", f"{name}-levels.csv"]
-    return drawn
 
 
 def gamma_sweep(
@@ -233,13 +232,3 @@ def gamma_sweep(
         cavity, tissue = db[regions["cavity"]], db[regions["tissue"]]
         rows.append({"gamma": gamma, "gcnr": gcnr(cavity, tissue), "cavity_db": float(cavity.mean())})
     return rows
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    for item in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if item.is_file():
-            digest.update(item.name.encode() if path.is_dir() else b"")
-            digest.update(item.read_bytes())
-    return digest.hexdigest()
