@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def data_root() -> Path | None:
-    """Folder of the real data: `SUFFUSE_DATA` wins, else the folder beside the project; None when neither is there."""
+    """Folder of the real data: `SUFFUSE_DATA` wins, else the folder beside the project; None when neither is
+    there.
+    """
     named = os.environ.get("SUFFUSE_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
     return folder if folder.is_dir() else None
@@ -21,7 +23,9 @@ def data_root() -> Path | None:
 
 @pytest.fixture(scope="session")
 def real_data():
-    """A function from "ultrasound/plus_bk" to its path; skips the test, by name, where the data are absent."""
+    """A function from "ultrasound/plus_bk" to its path; skips the test, by name, where the data are
+    absent.
+    """
 
     def find(name: str) -> Path:
         root = data_root()

@@ -6,7 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import ConfigError, unknown
 
-__all__ = ["RECIPES", "Consistency", "DehazeConfig", "Interleave", "PriorConfig", "checked", "recipe"]
+__all__ = [
+    "BRIGHTNESS",
+    "RECIPES",
+    "Consistency",
+    "DehazeConfig",
+    "Interleave",
+    "PriorConfig",
+    "checked",
+    "recipe",
+]
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -34,14 +43,22 @@ class PriorConfig(BaseModel):
     ema: float = Field(0.995, ge=0, lt=1)
     sigma_min: float = Field(0.01, gt=0, description="companded units")
     sigma_max: float = Field(2.0, gt=0, description="companded units")
-    brightness: float = Field(0.1, ge=0, lt=1, description="gain offset of a patch, +- companded units")
+    brightness: tuple[float, float] | None = Field(
+        None, description="range of the gain offset, companded units; None takes what suits the role"
+    )
     frames: int = Field(20, ge=1, description="simulated frames, when no data are given")
 
 
+# Tissue always reaches near the peak of a frame; haze may be 20 dB below it, which is -0.4 in companded
+# units.
+BRIGHTNESS = {"tissue": (-0.1, 0.1), "haze": (-0.4, 0.1)}
+
 RECIPES: dict[str, PriorConfig] = {
-    # name: settings                                                  one prior costs          figures
-    "demo": PriorConfig(),  #                                         about 1 CPU-minute       tests, README
-    "cpu": PriorConfig(steps=4000, frames=60, ema=0.999, warmup=50),  # about 6 CPU-minutes    weight card
+    # About 1 CPU-minute a prior: the recipe of the tests.
+    "demo": PriorConfig(),
+    # About 10 CPU-minutes a prior: the shipped weights, whose scores are in weights/card.json.
+    "cpu": PriorConfig(widths=(16, 32, 48, 64), steps=4000, frames=60, ema=0.999, warmup=50),
+    # For one GPU or several; not measured yet.
     "gpu": PriorConfig(
         widths=(64, 128, 256),
         attention=True,

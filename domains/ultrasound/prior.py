@@ -22,8 +22,8 @@ from core.train.ema import EMA
 from core.train.loop import fit
 from core.train.objective import Denoising, LogUniform, data_std
 from core.train.samples import Drawn
-from domains.ultrasound.companding import compand_channels, normalise, to_channels
-from domains.ultrasound.config import PriorConfig
+from domains.ultrasound.companding import MU, compand_channels, expand_channels, normalise, to_channels
+from domains.ultrasound.config import BRIGHTNESS, PriorConfig
 from domains.ultrasound.data import Geometry
 from domains.ultrasound.networks import MonaiUNet, build_net, rebuild_net
 
@@ -70,8 +70,8 @@ def draw_patch(frames: Tensor, config: PriorConfig, gen: torch.Generator) -> Ten
         frames: companded, (n, C, sample, line).
 
     Returns:
-        (C, *config.patch). The gain acts on the companded magnitude, v -> v + b |v| / (|v| + 0.05), so that
-        silence stays silent.
+        (C, *config.patch). A gain of (1 + mu)^b, b uniform in `config.brightness`, acts on the linear lines:
+        it moves loud companded echoes by b and leaves silence silent.
     """
     n, _, height, width = frames.shape
     rows, cols = min(config.patch[0], height), min(config.patch[1], width)
@@ -83,11 +83,11 @@ def draw_patch(frames: Tensor, config: PriorConfig, gen: torch.Generator) -> Ten
     patch = frames[i, :, top : top + rows, left : left + cols]
     if draw(2):
         patch = patch.flip(-1)
-    if config.brightness:
-        offset = config.brightness * float(2 * torch.rand(1, generator=gen) - 1)
-        magnitude = patch.square().sum(0, keepdim=True).sqrt()
-        patch = patch * (1 + offset / (magnitude + 0.05))
-    return patch.contiguous()
+    if config.brightness is None:
+        return patch.contiguous()
+    low, high = config.brightness
+    gain = (1 + MU) ** (low + (high - low) * float(torch.rand(1, generator=gen)))
+    return compand_channels(gain * expand_channels(patch[None]))[0]
 
 
 def train_prior(
@@ -121,6 +121,8 @@ def train_prior(
     if min(lines.shape[1:]) < 16:
         raise DataError(f"frames must be at least 16 x 16, got {tuple(lines.shape[1:])}.")
     frames = companded(lines)
+    if config.brightness is None:
+        config = config.model_copy(update={"brightness": BRIGHTNESS[role]})
     std = data_std(frames)
     process = Karras(config.sigma_min, config.sigma_max)
     torch_gen = torch.Generator().manual_seed(seed)
@@ -185,7 +187,8 @@ def prior_of(checkpoint: Checkpoint) -> Prior:
     process: dict[str, Any] = dict(checkpoint.process)
     if checkpoint.role not in get_args(Role) or "domain" not in training:
         raise CheckpointError(
-            f"the checkpoint has the role '{checkpoint.role}', expected an ultrasound prior of tissue or haze."
+            f"the checkpoint has the role '{checkpoint.role}', expected an ultrasound prior of tissue or "
+            "haze."
         )
     return Prior(
         denoiser=denoiser_of(checkpoint, rebuild_net(dict(checkpoint.net))),
@@ -218,12 +221,12 @@ def check_match(prior: Prior, domain: str | None, geometry: Geometry) -> None:
             f"the input is {domain.upper()}, the {prior.role} prior was trained on {prior.domain.upper()}.",
             hint=f"Use a prior of the same kind, or {convert}.",
         )
-    if prior.rate and (found := _rate(geometry)):
-        if abs(found / prior.rate - 1) > 0.1:
-            raise ModelMismatch(
-                f"the input has fs/f0 = {found:.3g}, the {prior.role} prior was trained at {prior.rate:.3g}.",
-                hint="Resample the lines to the prior's rate, or train a prior on lines of this rate.",
-            )
+    found = _rate(geometry)
+    if prior.rate and found and abs(found / prior.rate - 1) > 0.1:
+        raise ModelMismatch(
+            f"the input has fs/f0 = {found:.3g}, the {prior.role} prior was trained at {prior.rate:.3g}.",
+            hint="Resample the lines to the prior's rate, or train a prior on lines of this rate.",
+        )
 
 
 def check_range(prior: Prior, start_sigma: float) -> None:
@@ -231,7 +234,8 @@ def check_range(prior: Prior, start_sigma: float) -> None:
     low, high = prior.sigmas
     if not low < start_sigma <= high:
         raise ConfigError(
-            f"start_sigma {start_sigma} lies outside the trained range ({low}, {high}] of the {prior.role} prior.",
+            f"start_sigma {start_sigma} lies outside the trained range ({low}, {high}] of the {prior.role} "
+            "prior.",
             hint=f"Choose a value up to {high}.",
         )
 

@@ -1,7 +1,9 @@
 """Large frames by patches: a denoiser evaluated on overlapping windows and put together again, at every step.
 
-"hann" blends windows by squared cosines, a partition of unity, through MONAI's sliding window. "overwrite" is the published
-interleaving: windows are visited left to right and top to bottom, and each overwrites what it shares with the ones before.
+"hann" blends windows by squared cosines, a partition of unity, through MONAI's sliding window. "overwrite" is
+the published
+interleaving: windows are visited left to right and top to bottom, and each overwrites what it shares with the
+ones before.
 """
 
 from dataclasses import dataclass
