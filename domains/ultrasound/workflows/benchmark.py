@@ -72,8 +72,8 @@ def scores(records: Sequence[Record], answers: Mapping[str, Sequence[np.ndarray]
         answers: method -> its lines for each record.
 
     Returns:
-        A row per method, "hazy" first; "gain_db" is the PSNR over the hazy input's, with its standard error over
-        records.
+        A row per method, "hazy" first; "gain_db" is the PSNR over the hazy input's, with its standard error
+        over records.
     """
     table = {"hazy": [record.values for record in records], **answers}
     measured = {
