@@ -118,14 +118,17 @@ def guess_kind(values: Array, *, where: str) -> Kind:
 
 
 @contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn what a library raises on a damaged file into a DataError that names path and expectation."""
+def reading(path: Path, what: str, *, quote: bool = True) -> Iterator[None]:
+    """Turn what a library raises on a damaged file into a DataError that names path and expectation.
+
+    With `quote` off the library's own message, which may cite the content of the file, is left out.
+    """
     try:
         yield
     except SuffuseError:
         raise
     except DAMAGE as err:
-        first = str(err).splitlines()[0] if str(err) else type(err).__name__
+        first = str(err).splitlines()[0] if quote and str(err) else type(err).__name__
         raise DataError(
             f"{path} cannot be read as {what}: {first}",
             hint="The file is damaged, truncated or of another type; copy it again from its source.",

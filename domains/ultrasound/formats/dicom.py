@@ -58,11 +58,25 @@ def read_dicom(path: Path) -> Record:
         MissingExtra: the pixels are compressed with a codec that is not installed.
     """
     pydicom = require("pydicom", extra="ultrasound")
-    with reading(path, "a DICOM file"):
+    # The validation of pydicom logs the text of tags that break a rule, names and dates of birth among them.
+    with pydicom.config.disable_value_validation(), reading(path, "a DICOM file", quote=False):
         try:
-            tags = pydicom.dcmread(path)
-        except pydicom.errors.InvalidDicomError as err:
-            raise ValueError("no DICOM header") from err
+            return _record(_parse(pydicom, path), path)
+        except pydicom.errors.BytesLengthException:
+            raise ValueError("tag of impossible length") from None
+
+
+def _parse(pydicom: Any, path: Path, **options: bool) -> Any:
+    try:
+        return pydicom.dcmread(path, **options)
+    except pydicom.errors.InvalidDicomError as err:
+        raise DataError(
+            f"{path} cannot be read as a DICOM file: no DICOM header.",
+            hint="The file is damaged or of another type; copy it again from its source.",
+        ) from err
+
+
+def _record(tags: Any, path: Path) -> Record:
     if "PixelData" not in tags:
         raise DataError(f"{path}: expected a DICOM picture, found no pixel data.")
     values = _pixels(tags, path)
@@ -84,15 +98,10 @@ def read_dicom(path: Path) -> Record:
     meta: dict[str, Any] = {"layout": "picture"}
     meta.update({name: str(tags.get(name)) for name in TECHNICAL if tags.get(name)})
     pixel_m = _calibration(tags, meta, warnings)
+    times = _times(tags, len(values))
     if any(tags.get(name) for name in IDENTITY[:6]):
         warnings.append("the file carries patient identity; it is not kept in the record.")
-    return Record(
-        "image",
-        values,
-        Geometry(pixel_m=pixel_m),
-        _times(tags, len(values)),
-        meta=with_warnings(meta, warnings),
-    )
+    return Record("image", values, Geometry(pixel_m=pixel_m), times, meta=with_warnings(meta, warnings))
 
 
 def write_dicom(
@@ -132,9 +141,11 @@ def write_dicom(
     tags.PatientIdentityRemoved = "YES" if strip_phi else "NO"
     if strip_phi:
         tags.DeidentificationMethod = "Suffuse: identity tags not copied"
-    if source is not None:
-        warnings += _copy_identity(pydicom, tags, source, strip_phi=strip_phi, keep_phi=keep_phi)
-    tags.save_as(path, enforce_file_format=True)
+    with pydicom.config.disable_value_validation():
+        if source is not None:
+            with reading(source, "a DICOM file", quote=False):
+                warnings += _copy_identity(pydicom, tags, source, strip_phi=strip_phi, keep_phi=keep_phi)
+        tags.save_as(path, enforce_file_format=True)
     return warnings
 
 
@@ -145,16 +156,17 @@ def _pixels(tags: Any, path: Path) -> Array:
         if str(tags.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
             values = pixels.apply_color_lut(values, tags)
             values = (values >> 8).astype(np.uint8) if values.dtype != np.uint8 else values
+    except NotImplementedError as err:
+        raise DataError(f"{path}: expected a known transfer syntax, found one that does not exist.") from err
     except RuntimeError as err:
         syntax = tags.file_meta.TransferSyntaxUID
         raise MissingExtra(
             f"{path}: no codec for {syntax.name} is installed.",
             hint="Install one with: pip install 'pylibjpeg[all]'",
         ) from err
-    except (ValueError, AttributeError, NotImplementedError, KeyError) as err:
-        first = str(err).splitlines()[0] if str(err) else type(err).__name__
+    except (ValueError, AttributeError, KeyError) as err:
         raise DataError(
-            f"{path}: its pixel data are truncated or do not match its header: {first}",
+            f"{path}: its pixel data are truncated or do not match its header.",
             hint="Copy the file again from its source.",
         ) from err
     return np.asarray(values)
@@ -167,6 +179,8 @@ def _calibration(tags: Any, meta: dict[str, Any], warnings: list[str]) -> tuple[
     for region in tags.get("SequenceOfUltrasoundRegions", []):
         units = region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")
         if region.get("RegionSpatialFormat", 1) != 1 or units != (CENTIMETRES, CENTIMETRES):
+            continue
+        if not region.get("PhysicalDeltaX") or not region.get("PhysicalDeltaY"):
             continue
         found.append((abs(float(region.PhysicalDeltaY)) * 1e-2, abs(float(region.PhysicalDeltaX)) * 1e-2))
         corners = ("RegionLocationMinY0", "RegionLocationMaxY1", "RegionLocationMinX0", "RegionLocationMaxX1")
@@ -249,11 +263,7 @@ def _write_calibration(pydicom: Any, tags: Any, record: Record) -> None:
 
 
 def _copy_identity(pydicom: Any, tags: Any, source: Path, *, strip_phi: bool, keep_phi: bool) -> list[str]:
-    with reading(source, "a DICOM file"):
-        try:
-            origin = pydicom.dcmread(source, stop_before_pixels=True)
-        except pydicom.errors.InvalidDicomError as err:
-            raise ValueError("no DICOM header") from err
+    origin = _parse(pydicom, source, stop_before_pixels=True)
     warnings = []
     burned = str(origin.get("BurnedInAnnotation", "")).upper()
     tags.BurnedInAnnotation = "NO" if burned == "NO" else "YES"

@@ -5,6 +5,8 @@ A MUST file holds `RF` or `IQ` (sample, element, transmit or frame) and a struct
 element). When `TXdelay` has one row, the third axis counts frames; when it has as many rows as the third axis
 is long, that axis counts transmits of one frame.
 
+A damaged version 5 file can crash SciPy itself; there is no check that prevents it.
+
 Any other file must hold one numeric array with 2 to 4 axes (or `variable` names it): its last axis counts
 frames, as MATLAB stores them.
 """

@@ -26,6 +26,7 @@ import numpy as np
 
 from core.errors import DataError
 from domains.ultrasound.data import Geometry, Kind, Record, clipped_share
+from domains.ultrasound.formats.axes import reading
 from domains.ultrasound.formats.levels import merge_grey
 from domains.ultrasound.formats.metaheader import MetaHeader, read_body, read_header
 from domains.ultrasound.formats.tags import with_warnings
@@ -70,7 +71,8 @@ def read_metaimage(path: Path) -> Record:
     )
     values = np.ascontiguousarray(values[:, flips[0], flips[1]])
     tags["layout"] = "lines" if lines else "picture"
-    times = _sequence(header, len(values), tags, warnings)
+    with reading(path, "a Plus sequence"):
+        times = _sequence(header, len(values), tags, warnings)
     pixel_m = None if lines else _pixel_m(header)
     return Record(kind, values, Geometry(pixel_m=pixel_m), times, meta=with_warnings(tags, warnings))
 

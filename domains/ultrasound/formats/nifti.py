@@ -76,7 +76,7 @@ def read_nifti(path: Path) -> Record:
             known = path.name.lower().endswith((".nii", ".nii.gz"))
             image = nib.load(path) if known else nib.Nifti1Image.from_bytes(path.read_bytes())
             block = np.asanyarray(image.dataobj)
-        except nib.filebasedimages.ImageFileError as err:
+        except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as err:
             raise ValueError(str(err)) from err
         header = image.header
         space, time = header.get_xyzt_units()

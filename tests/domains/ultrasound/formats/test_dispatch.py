@@ -1,5 +1,6 @@
 """`read` and `write` find the format, refuse what cannot be used, and leave no half-written file."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -104,6 +105,21 @@ def test_a_file_that_is_not_what_it_says_is_named(
     (tmp_path / name).write_bytes(body)
     with pytest.raises(DataError, match=message):
         read(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # about the damage that the test made
+@pytest.mark.parametrize("suffix", ["npz", "dcm", "nii", "png"])
+def test_flipped_bytes_give_a_record_or_a_clear_error(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    write(picture(n_frames=1), path)
+    body = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    gen = np.random.default_rng(0)
+    for _ in range(30):
+        spoilt_body = body.copy()
+        spoilt_body[gen.integers(0, min(len(body), 600), 4)] = gen.integers(0, 256, 4)
+        path.write_bytes(spoilt_body.tobytes())
+        with contextlib.suppress(DataError):
+            assert read(path, check=False).kind == "image"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
