@@ -40,7 +40,7 @@ def levels_db(magnitude: Array, peak: Array | float, *, dynamic_range_db: float 
     """
     floor = 10 ** (-dynamic_range_db / 20)
     levels = 20 * np.log10(np.clip(magnitude / peak, floor, 1.0))
-    return np.asarray(levels, dtype=np.float32)
+    return np.asarray(np.maximum(levels, -dynamic_range_db), dtype=np.float32)
 
 
 @dataclass(frozen=True)

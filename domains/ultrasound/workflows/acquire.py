@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from core.errors import ConfigError, unknown
+from core.errors import ConfigError, MissingExtra, unknown
 from core.progress import Progress, silent
 from domains.ultrasound.contrast import gcnr
 from domains.ultrasound.data import Geometry, Record
@@ -31,7 +31,12 @@ def open_record(path: Path, geometry: Mapping[str, Any] | None = None) -> tuple[
     Args:
         geometry: fields that the file does not give, see `with_geometry`.
     """
-    record = read(path)
+    try:
+        record = read(path)
+    except MissingExtra as err:
+        if str(path) in str(err):
+            raise
+        raise MissingExtra(f"{path} cannot be read: {err}", hint=err.hint) from err
     found = list(record.meta.get("warnings", []))
     record = with_geometry(record, geometry or {})
     g = record.geometry
