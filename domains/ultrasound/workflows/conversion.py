@@ -2,30 +2,27 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from core.errors import ConfigError, DataError, unknown
 from core.progress import Progress, silent
 from domains.ultrasound.beamform import beamform
-from domains.ultrasound.data import Geometry, Record
+from domains.ultrasound.data import Geometry
 from domains.ultrasound.display import envelope_of, levels_db, view_of
 from domains.ultrasound.formats import describe, write
 from domains.ultrasound.formats.dispatch import WRITABLE
 from domains.ultrasound.plots import plot_bmode
-from domains.ultrasound.signal import to_iq, to_rf
+from domains.ultrasound.signal import to_iq
 from domains.ultrasound.workflows.acquire import draw, open_record, size_of
+from domains.ultrasound.workflows.chain import TARGETS, Target, as_image, convert_record, grey
 from domains.ultrasound.workflows.outlook import LINE_FILES, Outlook, Ready, at_once, check_output
 
-__all__ = ["TARGETS", "as_image", "beamform_file", "bmode_file", "convert_file", "convert_record"]
-
-TARGETS = ("iq", "rf", "envelope", "image")
-Target = Literal["iq", "rf", "envelope", "image"]
+__all__ = ["beamform_file", "bmode_file", "convert_file", "copy_whole"]
 
 
 def convert_file(
@@ -87,23 +84,6 @@ def convert_file(
     return {"input": str(path), "output": str(out), **found, "warnings": list(dict.fromkeys(warnings))}
 
 
-def convert_record(record: Record, to: Target | None, *, dynamic_range_db: float = 60.0) -> Record:
-    """The record further down (or, to RF, up) the signal chain, its truth along with it."""
-    match to:
-        case None:
-            return record
-        case "iq":
-            return _with_truth(record, to_iq)
-        case "rf":
-            return _with_truth(record, to_rf)
-        case "envelope":
-            _need_lines(record, to)
-            return replace(record, kind="envelope_data", values=envelope_of(record), truth=_masks(record))
-        case "image":
-            _need_lines(record, to)
-            return record if record.kind == "image" else as_image(record, dynamic_range_db)
-
-
 def beamform_file(
     path: Path,
     out: Path,
@@ -143,7 +123,7 @@ def beamform_file(
             f"expected raw_data, got {record.kind}.", hint="Only echoes per element can be beamformed."
         )
     needed = ("elements_m", "fs_hz", "sound_speed_m_s", "t0_s")
-    record.geometry.need(*needed, purpose="Beamforming", option="--sound-speed, --fs, --f0 and --bandwidth")
+    record.geometry.need(*needed, purpose="Beamforming", option="--sound-speed and --fs")
     assert record.geometry.elements_m is not None
     plan = (
         f"beamform {path}: {size_of(record)}",
@@ -214,7 +194,7 @@ def bmode_file(
         raise DataError("the picture is Cartesian already.", hint="Leave out --scan-convert.")
     view = view_of(record.geometry, record.values.shape[1], required=True) if scan_converted else None
     one = record.with_values(record.values[frame : frame + 1], truth={})
-    image = _grey(as_image(one, dynamic_range_db).values[0])
+    image = grey(as_image(one, dynamic_range_db).values[0])
     shown = view.picture(image, fill=-dynamic_range_db) if view else image
     if view is not None:
         extent_mm = view.extent_mm
@@ -240,19 +220,6 @@ def bmode_file(
     }
 
 
-def as_image(record: Record, dynamic_range_db: float) -> Record:
-    """Levels in dB of every frame relative to its own peak; 8-bit pictures stay what they are in kind."""
-    if record.kind == "image":
-        if record.values.dtype != np.uint8:
-            return record
-        levels = (record.values.astype(np.float32) / 255 - 1) * dynamic_range_db
-        return replace(record, values=levels)
-    magnitude = envelope_of(record)
-    peak = magnitude.max(axis=(1, 2), keepdims=True)
-    levels = levels_db(magnitude, peak, dynamic_range_db=dynamic_range_db)
-    return replace(record, kind="image", values=levels, truth=_masks(record))
-
-
 def copy_whole(source: Path, out: Path) -> None:
     """Copy a file so that `out` appears whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -262,45 +229,6 @@ def copy_whole(source: Path, out: Path) -> None:
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    """A colour picture (row, col, 3) as the mean of its channels."""
-    return image.mean(axis=-1) if image.ndim == 3 else image
-
-
-def _masks(record: Record) -> dict[str, np.ndarray]:
-    """Truth that survives detection: regions, but no lines."""
-    return {name: values for name, values in record.truth.items() if values.dtype == bool}
-
-
-def _with_truth(record: Record, convert: Callable[[Record], Record]) -> Record:
-    """Convert a record's lines, and its truth in step: lines likewise, masks at the nearest samples."""
-    out = convert(record)
-    if out is record or not record.truth:
-        return out
-    n, m = record.values.shape[-2], out.values.shape[-2]
-    nearest = np.minimum(np.rint(np.arange(m) * (n / m)).astype(int), n - 1)
-    truth = {}
-    for name, values in record.truth.items():
-        if values.shape != record.values.shape:
-            truth[name] = values
-        elif values.dtype == bool:
-            truth[name] = values[..., nearest, :]
-        else:
-            truth[name] = convert(record.with_values(values, truth={})).values
-    return replace(out, truth=truth)
-
-
-def _need_lines(record: Record, to: str) -> None:
-    if record.kind == "image" and to == "envelope":
-        raise DataError(
-            "the input is a log-compressed picture, expected lines.", hint="Convert RF or IQ lines."
-        )
-    if record.kind == "raw_data":
-        raise DataError(
-            f"raw_data has no lines to turn into an {to}.", hint="Beamform it: suffuse ultrasound beamform."
-        )
 
 
 def _check_range(dynamic_range_db: float) -> None:

@@ -21,14 +21,15 @@ TRUTH_REGIONS = {"ventricle": "cavity", "myocardium": "tissue"}
 
 def regions_of(record: Record, roi: Path | None) -> dict[str, np.ndarray]:
     """Masks "tissue" and "cavity" (and others), (frame, sample, line), from a ROI file, else from a simulated
-    truth; empty when there is neither.
+    truth; empty when there is neither, or the truth lies outside the view in some frame.
 
     Raises:
-        DataError: the ROI file lacks one of the two, or has another number of frames.
+        DataError: the ROI file lacks one of the two, has another number of frames, or a frame without pixels.
     """
     shape = record.values.shape[:3]
     if roi is None:
-        return {role: record.truth[name] for name, role in TRUTH_REGIONS.items() if name in record.truth}
+        known = {role: record.truth[name] for name, role in TRUTH_REGIONS.items() if name in record.truth}
+        return known if all(mask.any(axis=(1, 2)).all() for mask in known.values()) else {}
     masks = read_roi(roi, shape[1:], geometry=record.geometry)
     absent = [name for name in TRUTH_REGIONS.values() if name not in masks]
     if absent:
@@ -36,9 +37,12 @@ def regions_of(record: Record, roi: Path | None) -> dict[str, np.ndarray]:
             f"{roi.name} has no region {' and no '.join(map(repr, absent))}, found {', '.join(masks)}.",
             hint='Name the regions "tissue" and "cavity".',
         )
-    for mask in masks.values():
+    for name, mask in masks.items():
         if mask.ndim == 3 and len(mask) != shape[0]:
             raise DataError(f"{roi.name} has {len(mask)} frames, the recording {shape[0]}.")
+        if mask.ndim == 3 and not mask.any(axis=(1, 2)).all():
+            empty = int(np.argmin(mask.any(axis=(1, 2))))
+            raise DataError(f"the region '{name}' of {roi.name} is empty in frame {empty}.")
     return {name: np.broadcast_to(mask, shape) for name, mask in masks.items()}
 
 
