@@ -22,6 +22,9 @@ from core.progress import Progress, silent
 
 __all__ = ["Claim", "claimed", "default_folder", "warn"]
 
+# Extensions of recordings and checkpoints.
+DATA = (".h5", ".hdf5", ".npz", ".safetensors")
+
 
 class Outlook(Protocol):
     """What a workflow says before it starts."""
@@ -126,10 +129,12 @@ def claimed(
 
 
 def default_folder(out: Path) -> Path:
-    """The run folder that belongs to an output: "clean.hdf5" has "clean.run" beside it."""
-    name = out.name
-    stem = name[:-7] if name.lower().endswith(".nii.gz") else out.stem
-    return out.with_name(f"{stem}.run")
+    """The run folder that belongs to an output.
+
+    Data give it their name: "clean.hdf5" has "clean.run" beside it. What is made from data, such as pictures
+    and reports, keeps its extension: "clean.png" has "clean.png.run", so that both can lie side by side.
+    """
+    return out.with_name(f"{out.stem if out.suffix.lower() in DATA else out.name}.run")
 
 
 def warn(warnings: Sequence[str]) -> list[str]:

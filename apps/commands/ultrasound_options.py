@@ -30,7 +30,9 @@ Source = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)]
 RunDir = Annotated[
     Path | None,
-    typer.Option("--run", help="Run folder.", show_default="the output's name with .run"),
+    typer.Option(
+        "--run", help="Run folder.", show_default="clean.run for clean.hdf5, clean.png.run for clean.png"
+    ),
 ]
 Force = Annotated[
     bool, typer.Option("--force", "--overwrite", help="Replace the output and the run in its folder.")

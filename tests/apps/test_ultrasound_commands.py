@@ -138,7 +138,7 @@ def test_convert_writes_pictures_in_every_format_of_pictures(
     write_recording(tmp_path / "iq.npz")
     done = suffuse("convert", "iq.npz", name, "--to", "image", "--json")
     assert done.code == 0
-    assert done.json["folder"] == f"{name.split('.')[0]}.run"
+    assert done.json["folder"] == f"{name}.run"
     assert read(tmp_path / name).values.shape[0] == 2
 
 
@@ -160,10 +160,10 @@ def test_beamform_turns_echoes_into_lines_and_draws_them(suffuse: Suffuse) -> No
 def test_bmode_draws_a_png_with_its_numbers_in_the_run_folder(suffuse: Suffuse, tmp_path: Path) -> None:
     write_recording(tmp_path / "iq.npz")
     assert suffuse("bmode", "iq.npz", "-o", "out.png", "--dr", 50).code == 0
-    assert Path("out.png").read_bytes() == Path("out.run/bmode.png").read_bytes()
+    assert Path("out.png").read_bytes() == Path("out.png.run/bmode.png").read_bytes()
     rows = [
         [float(cell) for cell in row]
-        for row in csv.reader(Path("out.run/bmode.csv").read_text().splitlines())
+        for row in csv.reader(Path("out.png.run/bmode.csv").read_text().splitlines())
     ]
     assert np.shape(rows) == (64, 48)
     assert np.max(rows) == 0
@@ -294,7 +294,7 @@ def test_evaluate_writes_the_report_in_the_format_of_its_name(
     text = Path(f"report.{suffix}").read_text()
     match suffix:
         case "json":
-            assert json.loads(text) | {"folder": "report.run"} == done.json
+            assert json.loads(text) | {"folder": "report.json.run"} == done.json
         case "csv":
             rows = list(csv.DictReader(text.splitlines()))
             assert [row["frame"] for row in rows] == ["0", "1", "mean", "std"]
@@ -304,7 +304,7 @@ def test_evaluate_writes_the_report_in_the_format_of_its_name(
             assert text.count("data:image/png;base64,") == 2
             assert "not for diagnosis" in text
             assert f"{done.json['verdict'].capitalize()}." in text
-    assert set(record_of("report.run")["files"]) == {
+    assert set(record_of(f"report.{suffix}.run")["files"]) == {
         "comparison.csv", "comparison.png", "levels.csv", "levels.png", "report.json"
     }  # fmt: skip
 
@@ -368,10 +368,10 @@ def test_nothing_is_overwritten_without_force(suffuse: Suffuse, tmp_path: Path) 
     assert Path("out.png").read_bytes() == before
     # A refused command does not cost the earlier run either, not even with --force.
     assert suffuse("bmode", "iq.npz", "-o", "out.png", "--frame", 9, "--force").code == 2
-    assert record_of("out.run")["config"]["dynamic_range_db"] == 50
+    assert record_of("out.png.run")["config"]["dynamic_range_db"] == 50
     assert suffuse("bmode", "iq.npz", "-o", "out.png", "--dr", 60, "--overwrite").code == 0
     assert Path("out.png").read_bytes() != before
-    assert record_of("out.run")["config"]["dynamic_range_db"] == 60
+    assert record_of("out.png.run")["config"]["dynamic_range_db"] == 60
 
 
 def test_an_output_never_replaces_its_input(suffuse: Suffuse, tmp_path: Path) -> None:
@@ -382,14 +382,23 @@ def test_an_output_never_replaces_its_input(suffuse: Suffuse, tmp_path: Path) ->
     assert Path("iq.npz").read_bytes() == before
 
 
+def test_a_recording_its_picture_and_its_report_have_run_folders_of_their_own(
+    suffuse: Suffuse, tmp_path: Path
+) -> None:
+    write_recording(tmp_path / "iq.npz")
+    assert suffuse("convert", "iq.npz", "rf.npz", "--to", "rf").code == 0
+    assert suffuse("bmode", "rf.npz", "-o", "rf.png").code == 0
+    assert sorted(path.name for path in tmp_path.glob("*.run")) == ["rf.png.run", "rf.run"]
+
+
 def test_a_run_folder_in_use_names_the_option_that_helps(suffuse: Suffuse, tmp_path: Path) -> None:
     write_recording(tmp_path / "iq.npz")
     assert suffuse("convert", "iq.npz", "rf.npz", "--to", "rf").code == 0
-    done = suffuse("bmode", "iq.npz", "-o", "rf.png")
+    done = suffuse("convert", "iq.npz", "rf.hdf5", "--to", "rf")
     assert done.code == 2
     assert "--run" in done.err
-    assert suffuse("bmode", "iq.npz", "-o", "rf.png", "--run", "picture.run").code == 0
-    assert record_of("picture.run")["state"] == "done"
+    assert suffuse("convert", "iq.npz", "rf.hdf5", "--to", "rf", "--run", "second.run").code == 0
+    assert record_of("second.run")["state"] == "done"
 
 
 def test_ctrl_c_leaves_no_folder_when_nothing_was_written(
