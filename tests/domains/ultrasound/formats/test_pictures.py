@@ -135,7 +135,7 @@ def test_a_film_comes_back_within_a_few_levels_with_its_rate(tmp_path: Path) -> 
     back = read_video(tmp_path / "a.mp4")
     assert back.values.shape == record.values.shape
     error = back.values.astype(float) - record.values
-    # Constant rate factor 12: measured mean error 0.5, maximum 3 levels.
+    # Constant rate factor 12: measured mean error 0.8, maximum 5 levels.
     assert np.mean(np.abs(error)) < 1.5
     assert np.max(np.abs(error)) <= 8
     np.testing.assert_allclose(back.timestamps_s, record.timestamps_s, atol=1e-9)
