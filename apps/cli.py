@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from apps.commands import data, doctor, runs, ultrasound
+from apps.commands import bench, data, demo, doctor, runs, ultrasound
 from core.errors import SuffuseError
 
 __all__ = ["app", "main", "run"]
@@ -19,6 +19,8 @@ __all__ = ["app", "main", "run"]
 app = typer.Typer(name="suffuse", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(ultrasound.app, name="ultrasound", help="Dehaze, beamform and measure medical ultrasound.")
 app.add_typer(ultrasound.app, name="us", hidden=True)
+app.add_typer(demo.app)
+app.add_typer(bench.app)
 app.add_typer(data.app, name="data", help="List, find, check and fetch datasets.")
 app.add_typer(runs.app, name="runs", help="List run folders and show what a run did.")
 app.add_typer(doctor.app)

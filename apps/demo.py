@@ -1,5 +1,6 @@
 """The suite's main job on one page: ultrasound dehazed, measured, drawn, beside its yardsticks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from apps.runfolder import RunFolder
 from core.errors import DataError
 from core.progress import Progress, silent
 from data.store import path as dataset_path
+from domains.ultrasound.workflows.benchmark import HELD_OUT
 from domains.ultrasound.workflows.dehazing import Priors, load_priors
 from domains.ultrasound.workflows.showcase import Case, phantom_case, reverberation_case, simulated_case
 
@@ -25,20 +27,34 @@ NAMES = {"hazy": "hazy input", "threshold": "soft threshold", "joint": "joint di
 
 
 def run_demo(
-    run: RunFolder, *, data_dir: Path | None = None, seed: int = 0, progress: Progress = silent
+    run: RunFolder,
+    *,
+    priors: Priors | None = None,
+    levels: Sequence[float] = (0.1, 0.3),
+    seeds: Sequence[int] = HELD_OUT,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Run every case that the data at hand allow and write `index.html` and `report.json`.
 
     Args:
         run: the open run folder; pictures and page go there.
+        priors: what to dehaze with; the shipped ones when None.
+        levels: of the simulated haze.
+        seeds: of the simulated hearts.
         data_dir: folder of datasets, searched first.
 
     Returns:
         The report: rows per haze level and method, and what was measured on each real recording; a recording
         that is not on this machine is listed under "skipped" with the command that fetches it.
     """
-    priors = load_priors(None, None)
-    cases: dict[str, Case] = {"simulated": simulated_case(priors, run.path, seed=seed, progress=progress)}
+    priors = priors or load_priors(None, None)
+    cases: dict[str, Case] = {
+        "simulated": simulated_case(
+            priors, run.path, levels=levels, seeds=seeds, seed=seed, progress=progress
+        )
+    }
     skipped: dict[str, str] = {}
     for name, dataset, make in (
         ("phantom", "plus_bk", phantom_case),
@@ -82,13 +98,11 @@ def _page(run: RunFolder, cases: dict[str, Case], skipped: dict[str, str], prior
                 command="\n".join([*skipped.values(), "suffuse demo --force"]),
             )
         )
+    size = sum(p.numel() for p in priors.tissue.denoiser.parameters())
     lede = (
         "Haze is multipath clutter that covers the heart in ultrasound. Two diffusion priors, one of tissue "
-        "and one of haze, "
-        "trained apart and never on pairs, are sampled jointly until together they explain the recorded "
-        "lines. "
-        f"Each prior has {sum(p.numel() for p in priors.tissue.denoiser.parameters()):,} parameters and runs "
-        "on a laptop."
+        "and one of haze, trained apart and never on pairs, are sampled jointly until together they explain "
+        f"the recorded lines. Each prior has {size:,} parameters and runs on a laptop."
     )
     return Page("Ultrasound, dehazed", lede, tuple(sections), run_footer(run.record))
 
@@ -103,9 +117,9 @@ def _simulated(run: RunFolder, case: Case) -> Section:
                 COLUMNS,
                 tuple(rows),
                 first=f"haze level {level}",
-                note=f"Means over {case.facts['frames']} held-out frames, gain with standard error. The truth has "
-                f"a myocardium at {truth:.1f} dB. Levels are dB below the peak of the truth, clipped at -60 "
-                "dB.",
+                note=f"Means over {case.facts['frames']} held-out frames, gain with standard error. "
+                f"In the truth the myocardium is at {truth:.1f} dB. Levels are dB below the peak of the "
+                "truth, clipped at -60 dB.",
             )
         )
     return Section(

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from apps.commands import ultrasound_dehaze, ultrasound_train
+from apps.commands.demo import ultrasound_demo
 from apps.commands.ultrasound_options import (
     F0,
     R0,
@@ -263,6 +264,7 @@ def bmode(
 
 app.add_typer(ultrasound_train.app)
 app.add_typer(ultrasound_dehaze.app)
+app.command("demo")(ultrasound_demo)
 
 
 def _given(options: dict[str, object]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The README's figure: one held-out simulated heart behind haze, dehazed by the shipped priors, with its numbers.
+"""The README figure: a held-out simulated heart behind haze, dehazed by the shipped priors, and its numbers.
 
 Run from the root: python -m docs.figures.dehazing
 """
