@@ -186,8 +186,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv1(_silu(self.norm1(x)))
         scale, shift = self.level(emb).reshape(*emb.shape[:1], -1, *([1] * (x.ndim - 2))).chunk(2, 1)
-        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
-        return self.skip(x) + self.conv2(_silu(h))
+        h = self.conv2(_silu(_shifted(self.norm2(h), 1 + scale, shift)))
+        return h.add_(self.skip(x)) if not torch.is_grad_enabled() else self.skip(x) + h
 
 
 class Attention(nn.Module):
@@ -233,8 +233,11 @@ class LocalNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = (-1, *([1] * (x.ndim - 2)))
-        size = torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-5)
-        return torch.addcmul(self.bias.reshape(shape), x * size, self.weight.reshape(shape))
+        if torch.is_grad_enabled():
+            square = x.square().mean(1, keepdim=True)
+        else:  # the same number without a temporary as large as x
+            square = torch.linalg.vector_norm(x, dim=1, keepdim=True).square_().div_(x.shape[1])
+        return _shifted(x * torch.rsqrt(square + 1e-5), self.weight.reshape(shape), self.bias.reshape(shape))
 
 
 def _norm(norm: Norm, channels: int) -> nn.Module:
@@ -249,9 +252,20 @@ def _silence(layer: nn.Module) -> None:
         nn.init.zeros_(parameter)
 
 
+# The two below take a tensor that nobody else holds, and write into it where no gradient needs it: on a CPU, a
+# fresh tensor of 3 MB costs more than the arithmetic.
+
+
 def _silu(h: Tensor) -> Tensor:
-    """SiLU of a tensor nobody else holds; in place, to spare memory, where no gradient needs the input."""
+    """SiLU."""
     return F.silu(h, inplace=not torch.is_grad_enabled())
+
+
+def _shifted(h: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    """gain h + offset."""
+    if torch.is_grad_enabled():
+        return torch.addcmul(offset, h, gain)
+    return h.mul_(gain).add_(offset)
 
 
 def _pad(x: Tensor, multiple: int) -> Tensor:

@@ -199,3 +199,22 @@ def test_every_parameter_is_trained(gen: torch.Generator) -> None:
     # The offset of the keys drops out of the softmax; rounding leaves it about 1e-17.
     silent = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
     assert silent == []
+
+
+@pytest.mark.parametrize("norm", ["local", "group"])
+def test_working_in_place_without_gradients_changes_no_answer_and_no_tangent(
+    norm: str, gen: torch.Generator
+) -> None:
+    net = awake(UNet(2, 2, norm=norm, **SMALL), gen)  # type: ignore[arg-type]
+    x, v = (torch.randn(1, 2, 16, 12, generator=gen, dtype=torch.float64) for _ in range(2))
+    given = x.clone()
+
+    def forward(x: Tensor) -> Tensor:
+        return net(x, x.new_zeros(1))
+
+    with_gradients = torch.func.jvp(forward, (x,), (v,))
+    with torch.no_grad():
+        without = torch.func.jvp(forward, (x,), (v,))
+    assert torch.equal(x, given)
+    for one, other in zip(with_gradients, without, strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
