@@ -53,7 +53,13 @@ class Denoiser(Protocol):
 
 
 def score_of(process: Gaussian, x: State, x0: State, t: float) -> State:
-    """Score of the noisy density: (alpha D - x) / sigma^2."""
+    """Score of the noisy density: (alpha D - x) / sigma^2.
+
+    Raises:
+        ConfigError: the noise is not normal, so that this is no score.
+    """
+    if not isinstance(process, Gaussian):
+        raise ConfigError(f"a score needs a Gaussian process, got {type(process).__name__}.")
     alpha, sigma = process.alpha(t), process.sigma(t)
     return tree_map(lambda a, d: (alpha * d - a) / sigma**2, x, x0)
 

@@ -9,6 +9,7 @@ from core.plan.grids import checked
 from core.plan.table import JointRow, Plan, Row
 from core.process.gaussian import Gaussian
 from core.process.product import Product
+from core.process.scheduled import Scheduled
 
 __all__ = ["backward", "builder", "rest"]
 
@@ -17,10 +18,14 @@ Rule = Callable[Concatenate[Any, Sequence[float], P], Plan]
 
 
 def builder(rule: Rule[P]) -> Rule[P]:
-    """Let a rule for one Gaussian process serve products too: a plan per part, zipped row by row.
+    """Let a rule for one process serve products too: a plan per part, zipped row by row.
+
+    Rules read the schedule only, so any `Scheduled` process has deterministic plans; fresh normal noise
+    belongs to Gaussian processes.
 
     Raises:
-        ConfigError: the process is not Gaussian, the times are not monotone, or a step begins at zero noise.
+        ConfigError: the process has no schedule, or draws noise without being Gaussian; the times are not
+            monotone, or a step begins at zero noise.
     """
 
     @wraps(rule)
@@ -31,7 +36,7 @@ def builder(rule: Rule[P]) -> Rule[P]:
             rows = zip(*(cast(tuple[Row, ...], plan.rows) for plan in plans.values()), strict=True)
             joint = tuple(JointRow(row[0].t, row[0].s, dict(zip(plans, row, strict=True))) for row in rows)
             return Plan(rule.__name__, joint)
-        if not isinstance(process, Gaussian):
+        if not isinstance(process, Scheduled):
             raise ConfigError(
                 f"'{rule.__name__}' plans need a Gaussian process, got {type(process).__name__}.",
                 hint="Use a plan made for this process.",
@@ -42,7 +47,13 @@ def builder(rule: Rule[P]) -> Rule[P]:
                 f"no step can start at zero noise, got times from {grid[0]:.4g} to {grid[-1]:.4g}.",
                 hint="Zero noise may be the last time only: begin the grid at a small positive noise.",
             )
-        return rule(process, grid, *args, **kwargs)
+        plan = rule(process, grid, *args, **kwargs)
+        if plan.stochastic and not isinstance(process, Gaussian):
+            raise ConfigError(
+                f"a plan that draws normal noise needs a Gaussian process, got {type(process).__name__}.",
+                hint="Use a deterministic plan: default, adams, heun, or ddim and dpmpp with eta=0.",
+            )
+        return plan
 
     return cast(Rule[P], build)
 

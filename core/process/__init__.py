@@ -12,8 +12,10 @@ from core.process.gaussian import (
     SubVP,
 )
 from core.process.masking import Masking
+from core.process.poisson import Poisson, poisson
 from core.process.product import Product
 from core.process.record import from_record, to_record
+from core.process.scheduled import Scheduled
 
 __all__ = [
     "VE",
@@ -23,10 +25,13 @@ __all__ = [
     "Gaussian",
     "Karras",
     "Masking",
+    "Poisson",
     "Product",
     "RectifiedFlow",
+    "Scheduled",
     "SigmaPower",
     "SubVP",
     "from_record",
+    "poisson",
     "to_record",
 ]

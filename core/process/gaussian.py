@@ -1,118 +1,39 @@
 """Gaussian processes: x_t = alpha(t) x_0 + sigma(t) eps, with eps ~ N(0, I) in the process's space.
 
-t = 0 is data; alpha / sigma decreases in t. Every process is the solution of the forward SDE dx = f x dt + g
-dW with
+Every process is the solution of the forward SDE dx = f x dt + g dW with
 
     f = d log alpha / dt,    g^2 = d sigma^2 / dt - 2 f sigma^2,
 
-and is indexed equally well by its noise-to-signal ratio `ratio = sigma / alpha`, in which all of them are the
-same variance-exploding process x / alpha. `time(ratio)` inverts the schedule in closed form. Schedules accept
-Python numbers (float64, for plans) and tensors (for training). `time(0)` is the end of the process, where
-sigma = 0.
+so a reverse step may draw fresh normal noise, and (alpha D - x) / sigma^2 is the score of the noisy density.
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from core.errors import ConfigError
-from core.state import Euclidean, Source, Space, State, per_sample, tree_map
+from core.process.scheduled import Coeffs, Scheduled, Time
+from core.state import Source, State
 
 __all__ = ["VE", "VP", "Coeffs", "CosineVP", "Gaussian", "Karras", "RectifiedFlow", "SigmaPower", "SubVP"]
-
-Time: TypeAlias = Any  # float | Tensor: a schedule returns what it was given
-
-
-class Coeffs(NamedTuple):
-    """alpha, sigma, f and g^2 at one time; floats or tensors as the time was."""
-
-    alpha: Time
-    sigma: Time
-    f: Time
-    g2: Time
 
 
 def _ops(t: Time) -> Any:
     return torch if isinstance(t, Tensor) else math
 
 
-def _scale(value: Time, like: Tensor) -> Time:
-    return per_sample(value.to(like.real.dtype), like) if isinstance(value, Tensor) else value
-
-
 @dataclass(frozen=True)
-class Gaussian:
-    """What every Gaussian process can do, given `alpha`, `sigma`, `f`, `g2` and `time`."""
+class Gaussian(Scheduled):
+    """A process with normal noise, given `alpha`, `sigma`, `f`, `g2` and `time`."""
 
-    space: Space = field(default_factory=Euclidean, kw_only=True)
+    def noise(self, like: State, gen: Source | None, mask: Tensor | None = None) -> State:
+        return self.space.noise(like, gen, mask)
 
-    def alpha(self, t: Time) -> Time:
-        raise NotImplementedError
-
-    def sigma(self, t: Time) -> Time:
-        raise NotImplementedError
-
-    def f(self, t: Time) -> Time:
-        raise NotImplementedError
-
-    def g2(self, t: Time) -> Time:
-        raise NotImplementedError
-
-    def time(self, ratio: float) -> float:
-        """The time at which sigma / alpha equals `ratio`."""
-        raise NotImplementedError
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """Times that training and sampling cover, (near data, noise)."""
-        return 1e-3, 1.0
-
-    def coeffs(self, t: Time) -> Coeffs:
-        """alpha, sigma, f, g^2 at time t."""
-        return Coeffs(self.alpha(t), self.sigma(t), self.f(t), self.g2(t))
-
-    def ratio(self, t: Time) -> Time:
-        """Noise-to-signal ratio sigma / alpha; infinite where no signal is left."""
-        alpha, sigma = self.alpha(t), self.sigma(t)
-        if isinstance(alpha, Tensor):
-            return sigma / alpha
-        return sigma / alpha if alpha > 0 else math.inf
-
-    def rates(self, t: Time) -> tuple[Time, Time]:
-        """d alpha / dt and d sigma / dt."""
-        alpha, sigma, f, g2 = self.coeffs(t)
-        return f * alpha, (g2 / 2 + f * sigma**2) / sigma
-
-    def perturb(self, x0: State, t: Time, gen: Source | None) -> tuple[State, State]:
-        """Corrupt clean data.
-
-        Args:
-            x0: clean state, (B, ...).
-            t: scalar or (B,).
-            gen: source of the noise.
-
-        Returns:
-            x_t and the noise eps that made it.
-        """
-        eps = self.space.noise(x0, gen)
-        return self.mix(x0, eps, t), eps
-
-    def mix(self, x0: State, eps: State, t: Time) -> State:
-        """alpha x_0 + sigma eps, with t a scalar or (B,)."""
-        alpha, sigma = self.alpha(t), self.sigma(t)
-        return tree_map(lambda a, e: _scale(alpha, a) * a + _scale(sigma, e) * e, x0, eps)
-
-    def scaled(self, eps: State, t: Time) -> State:
-        """sigma eps, the noise end of the process when t is large."""
-        sigma = self.sigma(t)
-        return tree_map(lambda e: _scale(sigma, e) * e, eps)
-
-    def prior(self, like: State, gen: Source | None, t: float | None = None) -> State:
-        """Draw from the noise end (or from the noise alone at time t), shaped like `like`."""
-        return self.scaled(self.space.noise(like, gen), self.ends[1] if t is None else t)
+    def log_kernel(self, square: Tensor, t: Time, dim: Any) -> Tensor:
+        return -square / (2 * self.sigma(t) ** 2)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import ConfigError
-from core.process.gaussian import Gaussian
+from core.process.scheduled import Scheduled
 from core.state import Source, Spaces
 
 __all__ = ["Product"]
@@ -20,7 +20,7 @@ class Product:
     a product sees the joint state and returns the mapping of clean means.
     """
 
-    parts: Mapping[str, Gaussian]
+    parts: Mapping[str, Scheduled]
 
     def __post_init__(self) -> None:
         if not self.parts or "mask" in self.parts:
@@ -41,7 +41,7 @@ class Product:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Corrupt each part at its own rate; the mask reaches the noise of every part and rides along."""
         self._check(x0)
-        eps = self.space.noise(x0, gen)
+        eps = self._noise(x0, gen)
         x = dict(x0)
         for name, part in self.parts.items():
             x[name] = part.mix(x0[name], eps[name], t)
@@ -50,10 +50,15 @@ class Product:
     def prior(self, like: Mapping[str, Any], gen: Source | None, t: float | None = None) -> dict[str, Any]:
         """Draw every part from its noise end (or from its noise alone at time t)."""
         self._check(like)
-        out = self.space.noise(like, gen)
+        out = self._noise(like, gen)
         for name, part in self.parts.items():
             out[name] = part.scaled(out[name], part.ends[1] if t is None else t)
         return out
+
+    def _noise(self, like: Mapping[str, Any], gen: Source | None) -> dict[str, Any]:
+        """Every part's own law of noise, drawn in the order of the state; the mask reaches each of them."""
+        mask = like.get("mask")
+        return {k: v if k == "mask" else self.parts[k].noise(v, gen, mask) for k, v in like.items()}
 
     def _check(self, state: Mapping[str, Any]) -> None:
         found = set(state) - {"mask"}
