@@ -1,6 +1,7 @@
 """The one executor: it walks any plan with any denoiser over any state.
 
-    steps    an iterator, one `Step` per row: look at, change or stop a run
+    steps    an iterator, one `Step` per row: look at, change or stop a run; a `Switch` sent into it
+             replaces the state (particle methods resample and move that way)
     sample   the state at the end of the plan
     encode   the latent (x_T, xi_1 .. xi_n) from which `decode` makes a given clean state
     decode   the state that a latent stands for, under this or another denoiser
@@ -12,7 +13,7 @@ given x_t, x_0) is the plan itself run with the constant denoiser x_0, and the n
 Source of the encoding: Wu & De la Torre 2022, arXiv:2210.05559 (CycleDiffusion), eq. 5.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,9 +23,9 @@ from torch import Tensor
 from core.denoise import Denoiser, Posterior
 from core.errors import ConfigError
 from core.plan.table import AnyRow, JointRow, LangevinRow, Plan, Row, TokenRow
-from core.state import Source, State, per_sample, tree_map, uniform
+from core.state import Source, State, per_sample, take, tree_map, uniform
 
-__all__ = ["Latent", "Step", "decode", "encode", "sample", "steps"]
+__all__ = ["Latent", "Step", "Switch", "decode", "encode", "sample", "steps"]
 
 
 class Step(NamedTuple):
@@ -38,6 +39,19 @@ class Step(NamedTuple):
     posterior: Posterior
     noise: Any
     next: Any
+
+
+class Switch(NamedTuple):
+    """What to go on with after a step, in place of `Step.next`.
+
+    Attributes:
+        x: the state, (B, ...).
+        rows: the row of the batch that each sample continues, (B,); the history of multistep rows follows
+            it. None: every sample continues its own.
+    """
+
+    x: Any
+    rows: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ def steps(
     *,
     history: Sequence[State] = (),
     noises: Sequence[State] | None = None,
-) -> Iterator[Step]:
+) -> Generator[Step, Switch | None, None]:
     """Walk a plan.
 
     Args:
@@ -73,7 +87,8 @@ def steps(
         noises: one per row, used instead of drawing (see `Latent`).
 
     Yields:
-        A `Step` per row. Gradients flow if the caller's mode lets them; `sample` switches them off.
+        A `Step` per row. Gradients flow if the caller's mode lets them; `sample` switches them off. A
+        `Switch` sent back replaces the state that the next row begins with.
     """
     space = denoiser.process.space if not isinstance(plan.rows[0], TokenRow) else None
     past = list(history)
@@ -92,8 +107,13 @@ def steps(
             after = tree_map(lambda a, d, z, row=row: _langevin(row, a, d, z), x, posterior.mean, noise)
         else:
             after = _reveal(row, x, posterior.logits, gen)  # type: ignore[arg-type]
-        yield Step(index, row, x, posterior, noise, after)
-        x = after
+        switch = yield Step(index, row, x, posterior, noise, after)
+        if switch is None:
+            x = after
+        else:
+            x = switch.x
+            if switch.rows is not None:
+                past = [take(h, switch.rows) for h in past]
 
 
 def sample(

@@ -32,6 +32,7 @@ __all__ = [
     "numel",
     "per_sample",
     "randn",
+    "take",
     "tree_map",
     "uniform",
 ]
@@ -47,6 +48,8 @@ class Seeds:
         device: where the noise is drawn.
     """
 
+    each: int = 1
+
     def __init__(self, seeds: Sequence[int], device: str | torch.device = "cpu") -> None:
         self.generators = [torch.Generator(device).manual_seed(int(seed)) for seed in seeds]
 
@@ -58,6 +61,12 @@ class Seeds:
         """Generators that are already there, so that a run can go on where it stopped."""
         seeds = cls([])
         seeds.generators = list(generators)
+        return seeds
+
+    def blocks(self, n: int) -> "Seeds":
+        """The same generators, each drawing n neighbouring rows of the batch: one per group of particles."""
+        seeds = Seeds.of(self.generators)
+        seeds.each = n
         return seeds
 
 
@@ -74,11 +83,11 @@ def _draw(fn: Callable[..., Tensor], shape: Sequence[int], gen: Source | None, *
         if (device := where.get("device")) is not None and gen.device != torch.device(device):
             return fn(tuple(shape), generator=gen, dtype=where.get("dtype"), device=gen.device).to(device)
         return fn(tuple(shape), generator=gen, **where)
-    if len(gen) != shape[0]:
+    if len(gen) * gen.each != shape[0]:
         raise ConfigError(
             f"got {len(gen)} seeds for a batch of {shape[0]}.", hint="Give one seed per sample."
         )
-    rows = [_draw(fn, (1, *shape[1:]), each, **where) for each in gen.generators]
+    rows = [_draw(fn, (gen.each, *shape[1:]), each, **where) for each in gen.generators]
     return torch.cat(rows) if rows else fn(tuple(shape), **where)
 
 
@@ -130,6 +139,13 @@ def batch_size(state: State) -> int:
 def numel(state: State) -> int:
     """Elements per sample, over all leaves."""
     return sum(leaf[0].numel() for leaf in leaves(state))
+
+
+def take(state: Any, rows: Tensor) -> Any:
+    """These rows of the batch, masks included; a row may be taken more than once."""
+    if isinstance(state, Mapping):
+        return {key: take(value, rows) for key, value in state.items()}
+    return state.index_select(0, rows)
 
 
 def per_sample(value: Tensor, like: Tensor) -> Tensor:
