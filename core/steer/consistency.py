@@ -27,12 +27,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from core.denoise import Denoiser, Posterior
 from core.errors import ConfigError, unknown
 from core.plan.table import JointRow, Plan, Row
+from core.steer.gradient import gradient
 
 __all__ = ["RULES", "Measurement", "Steered", "at_mean", "dps", "pigdm", "projection", "steered"]
 
@@ -139,12 +139,9 @@ def pigdm(denoiser: Denoiser, measured: Measurement) -> Steered:
             mean = denoiser(state, t, cond).mean
             return _square(measured.y - measured.forward(mean)) / (2 * total), mean
 
-        mean, grads = _gradients(measured, x, loss)
-        out = dict(mean)
-        for name, grad in grads.items():
-            alpha, sigma = parts[name].alpha(t), parts[name].sigma(t)
-            out[name] = mean[name] - measured.weights[name] * sigma**2 / alpha * grad
-        return out
+        gain = {k: parts[k].sigma(t) ** 2 / parts[k].alpha(t) for k in measured.weights}
+        mean, grads = _gradients(measured, x, loss, gain)
+        return {k: v - measured.weights[k] * grads[k] if k in grads else v for k, v in mean.items()}
 
     return Steered(denoiser.process, answer)
 
@@ -170,22 +167,19 @@ def _square(residual: Tensor) -> Tensor:
     return residual.flatten(1).square().sum(1)
 
 
-def _gradients(measured: Measurement, state: Parts, loss: Callable[[Parts], Any]) -> tuple[Any, Parts]:
+def _gradients(
+    measured: Measurement,
+    state: Parts,
+    loss: Callable[[Parts], Any],
+    gain: Mapping[str, float] | None = None,
+) -> tuple[Any, Parts]:
     """Clipped gradients of a loss (B,), or of the first of a pair, by the weighted parts; and the second of
-    the pair.
+    the pair. `gain` turns the gradient by a part into a change of it, before the clip.
     """
-    with torch.enable_grad():
-        free = {
-            k: v.detach().requires_grad_(k in measured.weights) if k != "mask" else v
-            for k, v in state.items()
-        }
-        value = loss(free)
-        value, extra = value if isinstance(value, tuple) else (value, None)
-        grads = torch.autograd.grad(value.sum(), [free[name] for name in measured.weights])
-    if extra is not None:
-        extra = {k: v.detach() if isinstance(v, Tensor) else v for k, v in extra.items()}
-    clipped = (grad.clamp(-measured.clip, measured.clip) for grad in grads)
-    return extra, dict(zip(measured.weights, clipped, strict=True))
+    own = {name: state[name] for name in measured.weights}
+    grads, extra = gradient(lambda free: loss({**state, **free}), own)
+    moves = {name: grad * gain[name] if gain else grad for name, grad in grads.items()}
+    return extra, {name: move.clamp(-measured.clip, measured.clip) for name, move in moves.items()}
 
 
 def _rows(plan: Plan) -> dict[float, Mapping[str, Row]]:
