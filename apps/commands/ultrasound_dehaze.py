@@ -35,11 +35,11 @@ def dehaze(
     ] = None,
     weight_tissue: Annotated[
         float | None,
-        typer.Option(help="Pull of the measurement on tissue.", show_default="0.5"),
+        typer.Option(help="Pull of the measurement on tissue.", show_default="the rule's"),
     ] = None,
     weight_haze: Annotated[
         float | None,
-        typer.Option(help="Pull of the measurement on haze.", show_default="0.5"),
+        typer.Option(help="Pull of the measurement on haze.", show_default="the rule's"),
     ] = None,
     eta: Annotated[
         float | None,
@@ -64,7 +64,7 @@ def dehaze(
             show_default="shared",
         ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Frames sampled together.", show_default="4")] = None,
+    batch: Annotated[int | None, typer.Option(help="Frames sampled together on a GPU.", show_default="4")] = None,
     config: Settings = None,
     roi: Annotated[
         Path | None,

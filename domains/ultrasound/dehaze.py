@@ -105,7 +105,7 @@ def dehaze(
         tissue, haze: priors of the same domain as the lines.
         config: strength, rule, steps, samples.
         seed: same seed, same output. All frames share their noise unless `config.independent_noise`; the
-            result does not depend on `config.batch`.
+            result does not depend on `config.batch`, but for rounding on a GPU.
 
     Raises:
         DataError: frames smaller than 16 x 16.
@@ -119,10 +119,12 @@ def dehaze(
     scaled, peak = normalise(lines)
     plan = plan_of(config)
     jobs = [(frame, draw) for frame in range(len(lines)) for draw in range(config.samples)]
+    # A CPU gains nothing from batches; one frame at a time, its rounding cannot depend on the other frames.
+    together = 1 if torch.device(device).type == "cpu" else config.batch
     found_x: list[Tensor] = []
     found_h: list[Tensor] = []
-    for first in range(0, len(jobs), config.batch):
-        some = jobs[first : first + config.batch]
+    for first in range(0, len(jobs), together):
+        some = jobs[first : first + together]
         y = _padded(compand_channels(to_channels(scaled[[frame for frame, _ in some]])), tissue.patch).to(
             device
         )
@@ -170,7 +172,7 @@ def _sample(
     measured = Measurement(
         y,
         Mixing(config.gamma),
-        {"tissue": config.weight_tissue, "haze": config.weight_haze},
+        config.weights,
         clip=2.0 if config.consistency == "projection" else 1.0,
     )
     model = steered(config.consistency, joint, measured, plan, noise=noise)

@@ -175,6 +175,7 @@ def dehaze_file(
         report |= {
             "checkpoints_sha256": priors.hashes,
             "network_calls": found.network_calls,
+            "weights": config.weights,
             "residual": [float(value) for value in found.residual],
         }
     else:
