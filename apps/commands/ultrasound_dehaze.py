@@ -64,7 +64,9 @@ def dehaze(
             show_default="shared",
         ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Frames sampled together on a GPU.", show_default="4")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Frames sampled together on a GPU.", show_default="4")
+    ] = None,
     config: Settings = None,
     roi: Annotated[
         Path | None,
