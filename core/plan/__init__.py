@@ -1,6 +1,7 @@
 """Samplers as tables of numbers: grids of times, rules that turn a grid into rows, and the plan itself."""
 
 from core.plan.adaptive import corrected
+from core.plan.bridge import bridge, span
 from core.plan.grids import karras, log, logistic, uniform
 from core.plan.multistep import adams, default, dpmpp
 from core.plan.runge_kutta import euler, heun, rk4
@@ -16,6 +17,7 @@ __all__ = [
     "TokenRow",
     "adams",
     "ancestral",
+    "bridge",
     "corrected",
     "ddim",
     "default",
@@ -28,6 +30,7 @@ __all__ = [
     "logistic",
     "reverse_diffusion",
     "rk4",
+    "span",
     "uniform",
     "unmask",
 ]

@@ -11,6 +11,7 @@ from core.process.gaussian import (
     SigmaPower,
     SubVP,
 )
+from core.process.interpolant import Interpolant
 from core.process.masking import Masking
 from core.process.poisson import Poisson, poisson
 from core.process.product import Product
@@ -23,6 +24,7 @@ __all__ = [
     "Coeffs",
     "CosineVP",
     "Gaussian",
+    "Interpolant",
     "Karras",
     "Masking",
     "Poisson",

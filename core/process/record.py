@@ -6,6 +6,7 @@ from typing import Any
 
 from core.errors import CheckpointError
 from core.process.gaussian import VE, VP, CosineVP, Karras, RectifiedFlow, SigmaPower, SubVP
+from core.process.interpolant import Interpolant
 from core.process.masking import Masking
 from core.process.poisson import Poisson
 from core.process.product import Product
@@ -14,7 +15,7 @@ __all__ = ["from_record", "to_record"]
 
 KINDS = {
     kind.__name__: kind
-    for kind in (VP, SubVP, VE, Karras, CosineVP, RectifiedFlow, SigmaPower, Masking, Poisson)
+    for kind in (VP, SubVP, VE, Karras, CosineVP, RectifiedFlow, SigmaPower, Masking, Poisson, Interpolant)
 }
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.state import Euclidean, Source, Space, State, per_sample, tree_map
 
-__all__ = ["Coeffs", "Scheduled", "Time"]
+__all__ = ["Coeffs", "Scheduled", "Time", "fitted"]
 
 Time: TypeAlias = Any  # float | Tensor: a schedule returns what it was given
 
@@ -34,7 +34,8 @@ class Coeffs(NamedTuple):
     g2: Time
 
 
-def _scale(value: Time, like: Tensor) -> Time:
+def fitted(value: Time, like: Tensor) -> Time:
+    """A schedule value, float or (B,), so that it multiplies `like` (B, ...)."""
     return per_sample(value.to(like.real.dtype), like) if isinstance(value, Tensor) else value
 
 
@@ -112,12 +113,12 @@ class Scheduled:
     def mix(self, x0: State, eps: State, t: Time) -> State:
         """alpha x_0 + sigma eps, with t a scalar or (B,)."""
         alpha, sigma = self.alpha(t), self.sigma(t)
-        return tree_map(lambda a, e: _scale(alpha, a) * a + _scale(sigma, e) * e, x0, eps)
+        return tree_map(lambda a, e: fitted(alpha, a) * a + fitted(sigma, e) * e, x0, eps)
 
     def scaled(self, eps: State, t: Time) -> State:
         """sigma eps, the noise end of the process when t is large."""
         sigma = self.sigma(t)
-        return tree_map(lambda e: _scale(sigma, e) * e, eps)
+        return tree_map(lambda e: fitted(sigma, e) * e, eps)
 
     def prior(self, like: State, gen: Source | None, t: float | None = None) -> State:
         """Draw from the noise end (or from the noise alone at time t), shaped like `like`."""
