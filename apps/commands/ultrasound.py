@@ -1,6 +1,6 @@
 """suffuse ultrasound: simulate, read, convert, beamform, draw.
 
-`ultrasound_train` and `ultrasound_dehaze` hold the rest of the group.
+`ultrasound_train`, `ultrasound_dehaze` and `ultrasound_video` hold the rest of the group.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from apps.commands import ultrasound_dehaze, ultrasound_train
+from apps.commands import ultrasound_dehaze, ultrasound_train, ultrasound_video
 from apps.commands.demo import ultrasound_demo
 from apps.commands.ultrasound_options import (
     F0,
@@ -264,6 +264,7 @@ def bmode(
 
 app.add_typer(ultrasound_train.app)
 app.add_typer(ultrasound_dehaze.app)
+app.add_typer(ultrasound_video.app)
 app.command("demo")(ultrasound_demo)
 
 

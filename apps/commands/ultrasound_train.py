@@ -1,5 +1,6 @@
 """suffuse ultrasound train, and config: the settings of training and of dehazing."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,7 @@ Net = Annotated[str | None, typer.Option(help="unet or monai.", show_default="th
 
 @app.command()
 def train(
-    role: Annotated[str, typer.Argument(help="What the prior knows: tissue or haze.")],
+    role: Annotated[str, typer.Argument(help="What the prior knows: tissue, haze, or bmode for pictures.")],
     out: Out,
     data: Annotated[
         Path | None,
@@ -57,11 +58,15 @@ def train(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the prior of tissue or of haze that dehazing needs."""
+    """Train the prior of tissue, of haze, or of B-mode pictures that dehazing needs."""
     from apps.claim import claimed, default_folder
     from apps.show import show
     from domains.ultrasound.workflows import train_file
+    from domains.ultrasound.workflows.bmode import train_bmode_file
 
+    work: Any = partial(train_file, role, domain=domain)  # type: ignore[arg-type]  # checked there
+    if role == "bmode":
+        work = train_bmode_file
     folder = run or default_folder(out)
     given = {
         "steps": steps,
@@ -83,12 +88,10 @@ def train(
         quiet=quiet,
     ) as claim:
         try:
-            report = train_file(
-                role,  # type: ignore[arg-type]  # checked there
+            report = work(
                 out,
                 settings,
                 data=data,
-                domain=domain,  # type: ignore[arg-type]
                 start=start,
                 folder=folder,
                 resume=resume,

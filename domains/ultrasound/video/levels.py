@@ -57,10 +57,17 @@ def level_to_db(level: T, *, dynamic_range_db: float = 60.0) -> T:
     return (level.clip(-1, 1) - 1) * dynamic_range_db / 2
 
 
-def cine_of(record: Record, *, pixel_m: float | None = None, dynamic_range_db: float = 60.0) -> Cine:
+def cine_of(
+    record: Record,
+    *,
+    regions: Mapping[str, Array] | None = None,
+    pixel_m: float | None = None,
+    dynamic_range_db: float = 60.0,
+) -> Cine:
     """The pictures of any recording but channel data.
 
     Args:
+        regions: masks (frame, row, col) of the recording, which go with it; its own truth's when None.
         pixel_m: side of a pixel where lines or polar pictures are scan-converted.
         dynamic_range_db: display range; of an 8-bit picture, what 255 steps stand for.
 
@@ -72,7 +79,8 @@ def cine_of(record: Record, *, pixel_m: float | None = None, dynamic_range_db: f
     if min(record.values.shape[1:3]) < 16:
         size = " x ".join(map(str, record.values.shape[1:3]))
         raise DataError(f"frames must be at least 16 x 16, got {size}.")
-    masks = {name: mask for name, mask in record.truth.items() if mask.dtype == bool}
+    own = {name: mask for name, mask in record.truth.items() if mask.dtype == bool}
+    masks = dict(own if regions is None else regions)
     if record.kind == "image":
         return _from_picture(record, masks, pixel_m, dynamic_range_db)
     if record.domain == "rf":
