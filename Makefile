@@ -28,6 +28,8 @@ test-all: $(READY)  ## Run every test, slow ones too.
 
 bench: $(READY)  ## Run the measured comparisons; results go to tests/benchmarks/results.
 	$(BIN)/suffuse bench --out tests/benchmarks/results
+	$(BIN)/python -m tests.benchmarks.overhead
+	$(BIN)/python -m docs.figures.scores
 
 check: $(READY)  ## Lint, layers, types.
 	$(BIN)/ruff check .

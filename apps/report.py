@@ -182,8 +182,9 @@ def _picture(picture: Picture) -> str:
         int.from_bytes(data[at : at + 4], "big") for at in (16, 20)
     )  # the IHDR chunk comes first
     source = f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
+    wide = ' class="wide"' if width >= 1.8 * height else ""
     return (
-        f'<figure><img src="{source}" alt="{escape(picture.alt)}" width="{width}" height="{height}">'
+        f'<figure{wide}><img src="{source}" alt="{escape(picture.alt)}" width="{width}" height="{height}">'
         f"<figcaption>{_inline(picture.caption)}</figcaption></figure>"
     )
 

@@ -16,7 +16,7 @@ STYLE = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
 body {
-  margin: 0 auto; max-width: 62rem; padding: 3.5rem 1.5rem 3rem; background: var(--ground); color: var(--ink);
+  margin: 0 auto; max-width: 66rem; padding: 3.5rem 1.5rem 3rem; background: var(--ground); color: var(--ink);
   font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
 header { border-bottom: 1px solid var(--line); padding-bottom: 1.5rem; }
@@ -39,10 +39,12 @@ figure { margin: 0; }
 .pictures img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: 6px; }
 .pictures.single img { width: auto; max-width: min(100%, 44rem); }
+.pictures .wide { grid-column: 1 / -1; }
+.pictures.single .wide img { width: 100%; max-width: 100%; }
 figcaption { margin-top: .5rem; font-size: .88rem; line-height: 1.45; color: var(--quiet); max-width: 44rem; }
 .table { overflow-x: auto; margin: 1.3rem 0 .5rem; }
 table { border-collapse: collapse; min-width: 100%; font-size: .95rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .5rem .9rem; text-align: right; vertical-align: baseline; white-space: nowrap; }
+th, td { padding: .5rem .7rem; text-align: right; vertical-align: baseline; white-space: nowrap; }
 th:first-child { text-align: left; padding-left: .7rem; white-space: normal; min-width: 11rem; }
 thead th { font-weight: 600; vertical-align: bottom; border-bottom: 1.5px solid var(--quiet); }
 tbody th { font-weight: 450; }

@@ -55,6 +55,7 @@ def main() -> None:
         "haze_level": LEVEL,
         "gamma": SIMULATED.gamma,
         "steps": SIMULATED.steps,
+        "checkpoints_sha256": priors.hashes,
         "rows": rows,
     }
     (HERE / "dehazing.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from core.progress import Progress, silent
-from domains.ultrasound.config import DehazeConfig, PriorConfig, recipe
+from domains.ultrasound.config import PULL, DehazeConfig, PriorConfig, recipe
 from domains.ultrasound.contrast import gcnr, ks
 from domains.ultrasound.data import Record
 from domains.ultrasound.display import envelope_of, levels_db
@@ -29,7 +29,15 @@ from domains.ultrasound.workflows.dehazing import Priors, dehaze_record
 from domains.ultrasound.workflows.showcase import SIMULATED
 from domains.ultrasound.workflows.training import simulated_frames
 
-__all__ = ["cine_stability", "cost", "dehazing_scores", "gamma_sweep", "semi_real", "trained_priors"]
+__all__ = [
+    "cine_stability",
+    "cost",
+    "dehazing_scores",
+    "gamma_sweep",
+    "rule_scores",
+    "semi_real",
+    "trained_priors",
+]
 
 
 def trained_priors(config: PriorConfig, *, seed: int = 0, progress: Progress = silent) -> Priors:
@@ -74,6 +82,29 @@ def dehazing_scores(
             {"level": level, "lateral_factor": lateral_factor, **row} for row in scores(records, answers)
         ]
     return rows
+
+
+def rule_scores(
+    priors: Priors,
+    *,
+    level: float = 0.3,
+    seeds: Sequence[int] = HELD_OUT,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """The four consistency rules, each with its own pull, on the same frames; processor seconds per frame
+    beside them.
+    """
+    records = held_out(level, seeds)
+    answers, spent = {}, {}
+    for rule in PULL:
+        config = SIMULATED.model_copy(update={"consistency": rule})
+        start = time.process_time()
+        answers[rule] = [dehaze_record(r, priors, config, progress=progress).tissue.numpy() for r in records]
+        spent[rule] = (time.process_time() - start) / len(records)
+    return [
+        {"level": level, **row, "cpu_s_per_frame": spent.get(row["method"]), "pull": PULL.get(row["method"])}
+        for row in scores(records, answers)
+    ]
 
 
 def semi_real(
