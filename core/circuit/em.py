@@ -48,7 +48,7 @@ def expected(circuit: Circuit, evidence: Evidence) -> Statistics:
     down = circuit.down(up)
     parts = zip(circuit.weights, up.weights, down.shares, strict=True)
     sums = tuple(weight * (e.mT @ share) for weight, e, share in parts)
-    leaves = circuit.leaves.statistics(evidence, down.leaves)  # type: ignore[arg-type]
+    leaves = circuit.leaves.statistics(up.leaves, down.leaves)
     return Statistics(sums, leaves, up.log_prob.sum(), float(up.log_prob.shape[0]))
 
 

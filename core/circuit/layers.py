@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from core.circuit.leaves import Evidence, Leaves, simplex
+from core.circuit.leaves import Evidence, Leaves, Met, simplex
 from core.circuit.structure import Graph
 from core.errors import ConfigError
 
@@ -93,11 +93,12 @@ class Layout:
 
 
 class Up(NamedTuple):
-    """Log density (B,), and of each sum layer e^(x - m), (R, B, I), and e^(x - m) W, (R, B, O)."""
+    """Log density (B,), per sum layer e^(x - m), (R, B, I), and e^(x - m) W, (R, B, O), and the leaves."""
 
     log_prob: Tensor
     weights: tuple[Tensor, ...]
     totals: tuple[Tensor, ...]
+    leaves: Met
 
 
 class Down(NamedTuple):
@@ -148,27 +149,26 @@ class Circuit:
 
     def up(self, evidence: Evidence) -> Up:
         """Evaluate from the leaves to the root: the log of the expected likelihood of the evidence."""
-        start = self.leaves.log_values(evidence)  # type: ignore[arg-type]
-        count, batch, width = start.shape
-        table = start.new_empty(self.layout.rows, batch, width)
+        met = self.leaves.meet(evidence)  # type: ignore[arg-type]
+        count, batch, width = met.log.shape
+        table = met.log.new_empty(self.layout.rows, batch, width)
         table[0] = 0
-        table[1 : count + 1] = start
+        table[1 : count + 1] = met.log
         exps: list[Tensor] = []
         totals: list[Tensor] = []
-        out = start
+        out = met.log
         for layer in self.layout.layers:
             if layer.kind == "product":
                 out = table[layer.inputs].sum(1)
             else:
-                x = _joined(table[layer.inputs])
-                top = x.amax(2, keepdim=True)
-                top = torch.where(top.isfinite(), top, torch.zeros_like(top))
-                exps.append((x - top).exp())
+                x = _joined(table, layer.inputs)
+                top = x.amax(2, keepdim=True).clamp_min(torch.finfo(x.dtype).min)
+                exps.append((x - top).exp_())
                 totals.append(exps[-1] @ self.weights[len(totals)])
-                out = totals[-1].log() + top
+                out = totals[-1].log().add_(top)
             if layer.stop <= self.layout.rows:
                 table[layer.start : layer.stop] = out
-        return Up(out[0, :, 0], tuple(exps), tuple(totals))
+        return Up(out[0, :, 0], tuple(exps), tuple(totals), met)
 
     def down(self, up: Up) -> Down:
         """Send the root's flow back to the leaves."""
@@ -184,18 +184,21 @@ class Circuit:
                 part = own[:, None].expand(-1, n, -1, -1)
             else:
                 number -= 1
-                total = up.totals[number]
-                safe = total.clamp_min(torch.finfo(total.dtype).tiny)
-                shares.append(torch.where(total > 0, own / safe, torch.zeros_like(safe)))
-                back = up.weights[number] * (shares[-1] @ self.weights[number].mT)
+                shares.append(own / up.totals[number].clamp_min(torch.finfo(own.dtype).tiny))
+                back = (shares[-1] @ self.weights[number].mT).mul_(up.weights[number])
                 part = back.reshape(len(back), batch, n, width).transpose(1, 2)
             flow.index_add_(0, layer.inputs.flatten(), part.reshape(-1, batch, width))
         return Down(flow[1 : len(self.layout.variables) + 1], tuple(reversed(shares)))
 
 
-def _joined(x: Tensor) -> Tensor:
-    """Nodes of all inputs side by side: (R, n, B, K) -> (R, B, n K)."""
-    return x.transpose(1, 2).flatten(2)
+def _joined(table: Tensor, inputs: Tensor) -> Tensor:
+    """Nodes of all inputs (R, n) side by side, (R, B, n K); a view where the rows follow one another."""
+    if inputs.shape[1] == 1:
+        first, count = int(inputs[0, 0]), len(inputs)
+        if torch.equal(inputs[:, 0], torch.arange(first, first + count, device=inputs.device)):
+            return table[first : first + count]
+        return table[inputs[:, 0]]
+    return table[inputs].transpose(1, 2).flatten(2)
 
 
 def assemble(graph: Graph, leaves: Leaves, gen: torch.Generator, *, even: float = 0.0) -> Circuit:

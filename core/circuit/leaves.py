@@ -23,7 +23,7 @@ from torch import Tensor
 from core.errors import ConfigError, DataError
 from core.state import Source, randn, uniform
 
-__all__ = ["Beliefs", "Categorical", "Evidence", "Gaussian", "Leaves", "Likelihood", "Reading"]
+__all__ = ["Beliefs", "Categorical", "Evidence", "Gaussian", "Leaves", "Likelihood", "Met", "Reading"]
 
 
 class Likelihood(NamedTuple):
@@ -37,6 +37,18 @@ class Reading(NamedTuple):
 
     value: Tensor
     var: Tensor
+
+
+class Met(NamedTuple):
+    """Leaves that have met evidence: log z, (L, B, K), and what their posteriors are made of.
+
+    Categorical laws keep e^(log l - max), (L, B, C), and its product with the probabilities, (L, B, K);
+    Gaussian ones the mean and variance of each node's variable, (L, B, K).
+    """
+
+    log: Tensor
+    first: Tensor
+    second: Tensor
 
 
 class Beliefs(NamedTuple):
@@ -92,30 +104,30 @@ class Categorical:
         variables, categories = int(self.variables.max()) + 1, self.probs.shape[2]
         return Likelihood(self.probs.new_zeros(n, variables, categories))
 
-    def log_values(self, evidence: Likelihood) -> Tensor:
-        """log z, (L, B, K)."""
-        weight, top = self._weights(evidence)
-        return (weight @ self.probs.mT).log() + top
+    def meet(self, evidence: Likelihood) -> Met:
+        """Multiply the laws by the evidence and integrate."""
+        log = evidence.log.transpose(0, 1)[self.variables]
+        top = log.amax(2, keepdim=True).clamp_min(torch.finfo(log.dtype).min)
+        weight = (log - top).exp_()
+        total = weight @ self.probs.mT
+        return Met(total.log().add_(top), weight, total)
 
-    def beliefs(self, evidence: Likelihood, flow: Tensor) -> Beliefs:
+    def beliefs(self, met: Met, flow: Tensor) -> Beliefs:
         """Posterior of every variable from the flows (L, B, K) of a downward pass."""
-        weight, _ = self._weights(evidence)
-        each = weight * (_ratio(flow, weight @ self.probs.mT) @ self.probs)
-        out = each.new_zeros(evidence.log.shape[1], *each.shape[1:])
+        each = met.first * (_ratio(flow, met.second) @ self.probs)
+        out = each.new_zeros(int(self.variables.max()) + 1, *each.shape[1:])
         return Beliefs(probs=out.index_add_(0, self.variables, each).transpose(0, 1))
 
-    def draw(self, evidence: Likelihood, node: Tensor, gen: Source) -> Tensor:
+    def draw(self, met: Met, node: Tensor, gen: Source) -> Tensor:
         """Values, (L, B), of nodes (L, B), each from its law given the evidence."""
-        weight, _ = self._weights(evidence)
-        law = weight * self.probs[torch.arange(len(node), device=node.device)[:, None], node]
+        law = met.first * self.probs[torch.arange(len(node), device=node.device)[:, None], node]
         u = uniform(node.shape[::-1], gen, dtype=law.dtype, device=law.device).T
         steps = law.cumsum(2)
         return (steps < u[..., None] * steps[..., -1:]).sum(2).clamp_max(law.shape[2] - 1)
 
-    def statistics(self, evidence: Likelihood, flow: Tensor) -> Tensor:
+    def statistics(self, met: Met, flow: Tensor) -> Tensor:
         """Expected counts, (L, K, C), summed over the batch."""
-        weight, _ = self._weights(evidence)
-        return self.probs * (_ratio(flow, weight @ self.probs.mT).mT @ weight)
+        return self.probs * (_ratio(flow, met.second).mT @ met.first)
 
     def fitted(self, counts: Tensor, pseudo: float) -> "Categorical":
         """The laws that expected counts ask for; nodes that nothing reached stay as they are."""
@@ -132,12 +144,6 @@ class Categorical:
     def parameters(self) -> int:
         """Free numbers."""
         return self.probs[..., 1:].numel()
-
-    def _weights(self, evidence: Likelihood) -> tuple[Tensor, Tensor]:
-        """exp(log l - top), (L, B, C), and top, (L, B, 1)."""
-        log = evidence.log.transpose(0, 1)[self.variables]
-        top = _finite(log.amax(2, keepdim=True))
-        return (log - top).exp(), top
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,33 +184,39 @@ class Gaussian:
         value = self.mean.new_zeros(n, int(self.variables.max()) + 1)
         return Reading(value, torch.full_like(value, math.inf))
 
-    def log_values(self, evidence: Reading) -> Tensor:
-        """log z, (L, B, K): N(value; mean, std^2 + var), and 0 where nothing is known."""
-        off, total = self._off(evidence)
+    def meet(self, evidence: Reading) -> Met:
+        """Multiply the laws by the evidence and integrate: N(value; mean, std^2 + var), 1 where nothing is
+        known.
+        """
+        value, var = (e.T[self.variables][..., None] for e in evidence)
+        off = torch.where(var.isinf(), torch.zeros_like(value), value) - self.mean[:, None]
+        own = self.std[:, None].square()
+        total = own + var
         log = -(off.square() / total + total.log() + math.log(2 * math.pi)) / 2
-        return torch.where(total.isinf(), torch.zeros_like(log), log)
+        gain = own / total
+        log = torch.where(total.isinf(), torch.zeros_like(log), log)
+        return Met(log, self.mean[:, None] + gain * off, own * (1 - gain))
 
-    def beliefs(self, evidence: Reading, flow: Tensor) -> Beliefs:
+    def beliefs(self, met: Met, flow: Tensor) -> Beliefs:
         """Mean and variance of every variable from the flows (L, B, K) of a downward pass."""
-        mean, var = self._moments(evidence)
 
         def gathered(each: Tensor) -> Tensor:
-            out = each.new_zeros(evidence.value.shape[1], each.shape[1])
+            out = each.new_zeros(int(self.variables.max()) + 1, each.shape[1])
             return out.index_add_(0, self.variables, each.sum(2))
 
-        centre = gathered(flow * mean)
-        spread = gathered(flow * (var + (mean - centre[self.variables][..., None]).square()))
-        return Beliefs(mean=centre.T, var=spread.T)
+        centre = gathered(flow * met.first)
+        off = met.first - centre[self.variables][..., None]
+        return Beliefs(mean=centre.T, var=gathered(flow * (met.second + off.square())).T)
 
-    def draw(self, evidence: Reading, node: Tensor, gen: Source) -> Tensor:
+    def draw(self, met: Met, node: Tensor, gen: Source) -> Tensor:
         """Values, (L, B), of nodes (L, B), each from its law given the evidence."""
-        mean, var = (m.gather(2, node[..., None])[..., 0] for m in self._moments(evidence))
+        mean, var = (m.gather(2, node[..., None])[..., 0] for m in (met.first, met.second))
         return mean + var.sqrt() * randn(mean.T, gen).T
 
-    def statistics(self, evidence: Reading, flow: Tensor) -> Tensor:
+    def statistics(self, met: Met, flow: Tensor) -> Tensor:
         """Expected counts, sums and sums of squares, (3, L, K), over the batch."""
-        mean, var = self._moments(evidence)
-        return torch.stack([flow.sum(1), (flow * mean).sum(1), (flow * (var + mean.square())).sum(1)])
+        mean, second = met.first, met.second + met.first.square()
+        return torch.stack([flow.sum(1), (flow * mean).sum(1), (flow * second).sum(1)])
 
     def fitted(self, sums: Tensor, pseudo: float) -> "Gaussian":
         """The laws that the sums ask for; `pseudo` samples keep each law where it was."""
@@ -229,18 +241,6 @@ class Gaussian:
         """Free numbers."""
         return 2 * self.mean.numel()
 
-    def _off(self, evidence: Reading) -> tuple[Tensor, Tensor]:
-        """value - mean, 0 where nothing is known, and std^2 + var, (L, B, K)."""
-        value, var = (e.T[self.variables][..., None] for e in evidence)
-        off = torch.where(var.isinf(), torch.zeros_like(value), value) - self.mean[:, None]
-        return off, self.std[:, None].square() + var
-
-    def _moments(self, evidence: Reading) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each node's variable given the evidence, (L, B, K)."""
-        off, total = self._off(evidence)
-        gain = self.std[:, None].square() / total
-        return self.mean[:, None] + gain * off, self.std[:, None].square() * (1 - gain)
-
 
 Leaves: TypeAlias = Categorical | Gaussian
 Evidence: TypeAlias = Likelihood | Reading
@@ -250,15 +250,9 @@ def _moved(index: Tensor, where: torch.dtype | torch.device) -> Tensor:
     return index if isinstance(where, torch.dtype) else index.to(where)
 
 
-def _finite(top: Tensor) -> Tensor:
-    return torch.where(top.isfinite(), top, torch.zeros_like(top))
-
-
 def _ratio(flow: Tensor, value: Tensor) -> Tensor:
-    """flow / value; nothing flows through nodes that the evidence rules out."""
-    return torch.where(
-        value > 0, flow / value.clamp_min(torch.finfo(value.dtype).tiny), torch.zeros_like(flow)
-    )
+    """flow / value; nothing flows through nodes that the evidence rules out, so 0 / 0 is 0."""
+    return flow / value.clamp_min(torch.finfo(value.dtype).tiny)
 
 
 def simplex(shape: tuple[int, ...], gen: torch.Generator) -> Tensor:

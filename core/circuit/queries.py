@@ -47,11 +47,11 @@ def conditional(circuit: Circuit, x: Tensor, asked: Tensor, known: Tensor) -> Te
 def posterior(circuit: Circuit, evidence: Evidence) -> Posteriors:
     """The law of every variable given soft evidence, by one pass up and one down.
 
-    Source: Liu et al. 2023, arXiv:2401.03349, theorem 1.
+    Source: Liu et al. 2023, arXiv:2401.03349, on soft evidence.
     """
     up = circuit.up(evidence)
     flow = circuit.down(up).leaves
-    return Posteriors(circuit.leaves.beliefs(evidence, flow), up.log_prob)  # type: ignore[arg-type]
+    return Posteriors(circuit.leaves.beliefs(up.leaves, flow), up.log_prob)
 
 
 def diffused(
@@ -61,8 +61,8 @@ def diffused(
     sigma: Any,
     *,
     codebook: Tensor | None = None,
-    clean: Tensor | None = None,
-    known: Tensor | None = None,
+    known: Evidence | None = None,
+    where: Tensor | None = None,
 ) -> Evidence:
     """The evidence of a noisy state, N(x_i; alpha x0_i, sigma^2), times that of the values that are known.
 
@@ -70,40 +70,33 @@ def diffused(
         x: noisy state, (B, V), or (B, V, F) for codes of F numbers.
         alpha, sigma: of the Gaussian process at this time; floats or (B,).
         codebook: (C,) or (C, F): the clean value that each category of a categorical circuit stands for.
-        clean: clean values where `known` says so: categories for categorical leaves, values for Gaussian
-            ones; (V,) or (B, V).
-        known: boolean, (V,) or (B, V).
+        known: evidence that takes the place of the noisy state where `where` says so, such as
+            `circuit.leaves.observed(values)`; B or 1 samples.
+        where: boolean, (V,), (1, V) or (B, V).
     """
-    given = None
-    if known is not None and clean is not None:
-        shape = x.shape[:2]
-        given = known.expand(shape)
-        clean = clean.expand(shape)
     alpha, sigma = (per_sample(v.to(x.dtype), x) if isinstance(v, Tensor) else v for v in (alpha, sigma))
     if isinstance(circuit.leaves, Categorical):
         if codebook is None:
             raise ConfigError("categorical leaves need a codebook: the value of each category.")
         log = _log_likelihood(x, alpha, sigma, codebook.to(x))
-        if given is not None and clean is not None:
-            log = torch.where(given[..., None], circuit.leaves.observed(clean, given).log.to(log), log)
+        if isinstance(known, Likelihood) and where is not None:
+            log = torch.where(where[..., None], known.log.to(log), log)
         return Likelihood(log)
-    value, var = (
-        x / alpha,
-        torch.as_tensor((sigma / alpha) ** 2, dtype=x.dtype, device=x.device).expand(x.shape),
-    )
-    if given is not None and clean is not None:
-        value, var = torch.where(given, clean.to(x), value), torch.where(given, torch.zeros_like(var), var)
+    value = x / alpha
+    var = torch.as_tensor((sigma / alpha) ** 2, dtype=x.dtype, device=x.device).expand(x.shape)
+    if isinstance(known, Reading) and where is not None:
+        value, var = (torch.where(where, a.to(x), b) for a, b in zip(known, (value, var), strict=True))
     return Reading(value, var)
 
 
 def _log_likelihood(x: Tensor, alpha: Any, sigma: Any, codebook: Tensor) -> Tensor:
     """-|x - alpha code|^2 / (2 sigma^2) without the part that is the same for all codes, (B, V, C)."""
-    states = x[..., None] if codebook.ndim == 1 else x
-    codes = codebook[:, None] if codebook.ndim == 1 else codebook
     weight, square = alpha / sigma**2, (alpha / sigma) ** 2 / 2
     if isinstance(weight, Tensor):
         weight, square = (v.reshape(-1, 1, 1) for v in (weight, square))
-    return weight * (states @ codes.T) - square * codes.square().sum(1)
+    if codebook.ndim == 1:
+        return x[..., None] * (weight * codebook) - square * codebook.square()
+    return weight * (x @ codebook.T) - square * codebook.square().sum(1)
 
 
 def draw(circuit: Circuit, evidence: Evidence | int, gen: Source) -> Tensor:
@@ -134,7 +127,7 @@ def draw(circuit: Circuit, evidence: Evidence | int, gen: Source) -> Tensor:
             live = state >= 0
             chosen[row[live], samples.expand(row.shape)[live]] = state[live]
     node = chosen[1 : len(circuit.layout.variables) + 1]
-    values = circuit.leaves.draw(found, node.clamp_min(0), gen)  # type: ignore[arg-type]
+    values = circuit.leaves.draw(up.leaves, node.clamp_min(0), gen)
     out = values.new_zeros(batch, circuit.variables)
     live = node >= 0
     variables = circuit.layout.variables[:, None].expand(node.shape)

@@ -110,7 +110,7 @@ def test_a_downward_pass_that_is_not_divided_by_its_totals_is_caught() -> None:
     soft = Likelihood(torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(0), dtype=F64))
     up = circuit.up(soft)
     wrong = circuit.down(up._replace(totals=tuple(torch.ones_like(t) for t in up.totals))).leaves
-    got = circuit.leaves.beliefs(soft, wrong).probs  # type: ignore[union-attr]
+    got = circuit.leaves.beliefs(up.leaves, wrong).probs  # type: ignore[union-attr]
     assert (got - posterior(circuit, soft).beliefs.probs).abs().max() > 0.01
 
 
@@ -168,9 +168,9 @@ def test_a_noisy_state_weighs_the_codes_of_categories() -> None:
     alpha, sigma = torch.tensor([0.9, 0.7, 0.3], dtype=F64), torch.tensor([0.2, 0.7, 2.0], dtype=F64)
     known = torch.tensor([False, True, False, False, False])
     clean = torch.tensor([0, 2, 0, 0, 0])
-    found = posterior(
-        circuit, diffused(circuit, noisy, alpha, sigma, codebook=code, clean=clean, known=known)
-    )
+    given = circuit.leaves.observed(clean[None])
+    evidence = diffused(circuit, noisy, alpha, sigma, codebook=code, known=given, where=known)
+    found = posterior(circuit, evidence)
     gap = (noisy[:, None] - alpha[:, None, None] * code[x]) / sigma[:, None, None]
     joint = log_prob(circuit, x) - (gap.square() / 2)[..., ~known].sum(2)
     joint = joint.masked_fill(x[:, 1] != 2, -torch.inf)
