@@ -1,4 +1,4 @@
-"""suffuse ultrasound dehaze-video, anomaly and tasks: what works on films and pictures."""
+"""suffuse ultrasound dehaze-video, anomaly, solve and tasks: what works on films and pictures."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,10 +51,10 @@ def dehaze_video(
         ),
     ] = None,
     mu: Annotated[
-        float | None, typer.Option(help="nuclear: weight of the residual.", show_default="0.1")
+        float | None, typer.Option(help="nuclear: weight of the residual.", show_default="0.2")
     ] = None,
     gamma: Annotated[
-        float | None, typer.Option(help="nuclear: level below which still is no haze.", show_default="0.02")
+        float | None, typer.Option(help="nuclear: level below which still is no haze.", show_default="0.1")
     ] = None,
     window: Annotated[
         int | None, typer.Option(help="nuclear: frames that share a haze.", show_default="7")
@@ -168,6 +168,90 @@ def anomaly(
         )
         claim.report(report)
     shown = {key: report[key] for key in ("output", "sigma", "frames", "notice")}
+    show(report if as_json else shown, as_json=as_json, folder=folder)
+
+
+@app.command("solve")
+def solve_inverse(
+    source: Source,
+    out: PictureOut,
+    operator: Annotated[
+        str, typer.Option(help="What was measured: inpaint, sr4, blur or mri.", show_default=False)
+    ],
+    prior: PicturePrior = None,
+    method: Annotated[
+        str, typer.Option(help="reddiff, dps, pigdm, ddrm, diffpir, daps, mcg, red or ilvr.")
+    ] = "reddiff",
+    nfe: Annotated[int, typer.Option(help="Calls of the network per picture and sample.")] = 100,
+    samples: Annotated[int, typer.Option(help="Posterior samples averaged.")] = 1,
+    noise: Annotated[
+        float, typer.Option(help="Noise of the measurement, steps of 255 for 8-bit pictures, else dB.")
+    ] = 2.0,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="The input is clean: measure it first, and report PSNR.")
+    ] = False,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="inpaint: PNG, 0 where a pixel does not count.", show_default="with --simulate, random"
+        ),
+    ] = None,
+    keep: Annotated[float, typer.Option(help="Share of pixels or k-space rows, with --simulate.")] = 0.5,
+    blur_px: Annotated[float, typer.Option(help="blur: standard deviation, pixels.")] = 2.0,
+    dynamic_range_db: DynamicRange = 60.0,
+    run: RunDir = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore pictures that were masked, reduced, blurred or sampled in k-space."""
+    from apps.claim import claimed, default_folder
+    from apps.show import show
+    from domains.ultrasound.workflows.solving import solve_file
+
+    folder = run or default_folder(out)
+    settings: dict[str, Any] = {
+        "operator": operator,
+        "method": method,
+        "nfe": nfe,
+        "samples": samples,
+        "noise": noise,
+        "simulate": simulate,
+        "keep": keep,
+        "blur_px": blur_px,
+        "dynamic_range_db": dynamic_range_db,
+    }
+    with claimed(
+        folder, command="ultrasound solve", config=settings, seed=seed, force=force, quiet=quiet
+    ) as claim:
+        report = solve_file(
+            source,
+            out,
+            prior=prior,
+            mask=mask,
+            seed=seed,
+            device=device,
+            overwrite=force,
+            folder=folder,
+            ready=claim.ready,
+            progress=claim.progress,
+            **settings,
+        )
+        claim.report(report)
+    keys = (
+        "output",
+        "operator",
+        "method",
+        "kind",
+        "nfe",
+        "residual",
+        "psnr_db",
+        "psnr_first_guess_db",
+        "notice",
+    )
+    shown = {key: report[key] for key in keys if key in report}
     show(report if as_json else shown, as_json=as_json, folder=folder)
 
 

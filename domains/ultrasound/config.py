@@ -132,9 +132,9 @@ class VideoConfig(BaseModel):
     batch: int = Field(8, ge=1, description="frames sampled together by semantic")
 
     window: int = Field(7, ge=2, description="nuclear: frames that share a low-rank haze")
-    mu: float = Field(0.1, gt=0, lt=1, description="nuclear: weight of the residual per step")
+    mu: float = Field(0.2, gt=0, lt=1, description="nuclear: weight of the residual per step")
     gamma: float = Field(
-        0.02, ge=0, description="nuclear: rms level below which what stands still is no haze, per pixel"
+        0.1, ge=0, description="nuclear: rms level below which what stands still is no haze, per pixel"
     )
     shrink: Literal["subgradient", "prox"] = Field("subgradient", description="nuclear: step of the norm")
     keep_above: float | None = Field(

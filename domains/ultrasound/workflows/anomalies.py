@@ -14,7 +14,7 @@ from domains.ultrasound.anomaly import find_anomalies
 from domains.ultrasound.verdict import NOTICE
 from domains.ultrasound.video.levels import level_to_db, record_of
 from domains.ultrasound.video.masks import outside
-from domains.ultrasound.video.plots import plot_anomaly
+from domains.ultrasound.video.plots import plot_pictures
 from domains.ultrasound.video.prior import check_start, load_picture_prior, pixel_warnings
 from domains.ultrasound.workflows.acquire import size_of
 from domains.ultrasound.workflows.judging import sha256
@@ -118,11 +118,10 @@ def anomaly_file(
         before, after = (
             level_to_db(x[at], dynamic_range_db=dynamic_range_db) for x in (cine.levels, expected)
         )
-        plot_anomaly(
-            before,
-            after,
-            db[at],
+        plot_pictures(
+            {"picture": before, "expected": after},
             folder / "anomaly.png",
+            difference_db=db[at],
             extent_mm=extent_of(cine.record),
             dynamic_range_db=dynamic_range_db,
         )
