@@ -252,8 +252,8 @@ def _silence(layer: nn.Module) -> None:
         nn.init.zeros_(parameter)
 
 
-# The two below take a tensor that nobody else holds, and write into it where no gradient needs it: on a CPU, a
-# fresh tensor of 3 MB costs more than the arithmetic.
+# The two below take a tensor that nobody else holds, and write into it where no gradient needs it: on a CPU,
+# a fresh tensor of 3 MB costs more than the arithmetic.
 
 
 def _silu(h: Tensor) -> Tensor:

@@ -65,8 +65,9 @@ class Silent:
 def counted(plan: Plan, denoiser: Any = None, x: Any = STATE) -> tuple[float, int]:
     """Full-state operations per row, and small-tensor operations in all."""
     gen = torch.Generator().manual_seed(0)
+    model = denoiser or Silent(torch.zeros_like(STATE))
     with Counter() as counter:
-        sample(plan, denoiser or Silent(torch.zeros_like(STATE)), x, gen)
+        sample(plan, model, x, gen)
     return len(counter.full) / plan.evaluations, len(counter.small)
 
 
