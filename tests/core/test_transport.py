@@ -15,7 +15,7 @@ from core.plan import bridge, ddim, heun, log, span
 from core.process import VE, VP, CosineVP, Interpolant, Karras, RectifiedFlow
 from core.process.coupling import independent, paired
 from core.run import sample
-from core.state import Seeds
+from core.state import Euclidean, Seeds
 from core.train import Batch, FitConfig, Shuffled, fit
 from core.train.interpolant import Ends, Interpolation
 from core.transport import Drift, Flow, Learned, denoiser_of, field_of, kl_bound, kl_ceiling
@@ -126,6 +126,22 @@ def test_antithetic_noise_tames_the_ends() -> None:
     alone, both = term(1).std().item(), ((term(1) + term(-1)) / 2).std().item()
     print(f"standard deviation of the loss at t = 1e-6: {alone:.0f} alone, {both:.1f} in pairs")
     assert both < 0.05 * alone
+
+
+def test_the_loss_sees_both_signs_of_the_noise() -> None:
+    class Flipped(Euclidean):
+        def noise(self, like: Tensor, gen: Any, mask: Any = None) -> Tensor:
+            return -super().noise(like, gen, mask)
+
+    x = ring8().sample(8, torch.Generator().manual_seed(0))
+    batch = Batch({"start": x, "end": x.flip(0)})
+    losses = [
+        Interpolation(paired)(
+            MixtureBridge(ring8(), ring8(), Interpolant(space=space)), batch, Seeds(range(8))
+        )
+        for space in (Euclidean(), Flipped())
+    ]
+    assert torch.allclose(losses[0], losses[1], rtol=1e-12)
 
 
 def test_the_loss_of_a_sample_does_not_depend_on_its_batch() -> None:
