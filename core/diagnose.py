@@ -21,7 +21,8 @@ martingale); Wang, Kulkarni & Verdu 2009, IEEE TIT 55(5), p. 2392 (nearest neigh
 """
 
 import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,8 +106,10 @@ class Departure:
     """A guided law beside the tilted law p(x) p(c | x)^scale.
 
     Attributes:
-        distance: sliced Wasserstein-2 between guided samples and exact ones of the tilted law.
-        floor: the same between two exact samples.
+        distance: sliced Wasserstein-2 between guided samples and exact ones of the tilted law, root mean
+            square over four exact samples.
+        floor: the same between two exact samples, over four pairs. Where the class has several modes, both
+            vary with how many samples each mode got.
         spread: standard deviation of the guided samples over that of the tilted law.
     """
 
@@ -242,11 +245,17 @@ def guidance_sweep(
     for scale in scales:
         start = exact.process.prior(like, gen, plan.start)
         guided = sample(plan, classifier(exact, model, scale), start, gen)
-        first, second = (_tilted(exact, members, scale, n, gen) for _ in range(2))
-        spread = float(guided.var(0).sum() / first.var(0).sum()) ** 0.5
-        distance = sliced_wasserstein(guided, first)
-        out.append(Departure(scale, distance, sliced_wasserstein(first, second), spread))
+        drawn = [_tilted(exact, members, scale, n, gen) for _ in range(8)]
+        pairs = list(zip(drawn[:4], drawn[4:], strict=True))
+        distance = _root_mean(sliced_wasserstein(guided, first) for first, _ in pairs)
+        floor = _root_mean(sliced_wasserstein(first, second) for first, second in pairs)
+        spread = float(guided.var(0).sum() / torch.cat(drawn).var(0).sum()) ** 0.5
+        out.append(Departure(scale, distance, floor, spread))
     return out
+
+
+def _root_mean(values: Iterable[float]) -> float:
+    return math.sqrt(statistics.fmean(value**2 for value in values))
 
 
 def _among(exact: Mixture, members: Sequence[int]) -> tuple[Mixture, float]:

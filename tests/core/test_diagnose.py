@@ -173,9 +173,9 @@ def test_the_sweep_of_guidance_is_exact_at_one_and_departs_at_three() -> None:
     found = guidance_sweep(plan, mix, (0, 1, 2), [1.0, 3.0], torch.Generator().manual_seed(0))
     for each in found:
         print(each)
-    # Section 16: at most 1.5 floors at scale 1.
+    # Section 16: at most 1.5 floors at scale 1; measured 1.2. One run's ratio scatters by about 30 %.
     assert found[0].distance <= 1.5 * found[0].floor
-    # Measured .37 at scale 3, floor .012: the middle mode takes over. So guidance is not the tilted law.
+    # Measured .36 at scale 3, floor .018: the middle mode takes over. So guidance is not the tilted law.
     assert found[1].distance > 10 * found[1].floor
     assert found[1].spread < 0.75
 
