@@ -4,6 +4,7 @@ from core.train.checkpoint import Checkpoint, Snapshot, denoiser_of, fill, load,
 from core.train.config import FitConfig, rate
 from core.train.distributed import group, place
 from core.train.ema import EMA, PowerEMA
+from core.train.interpolant import Ends, Interpolation
 from core.train.loop import fit
 from core.train.objective import (
     Denoising,
@@ -22,7 +23,9 @@ __all__ = [
     "Checkpoint",
     "Denoising",
     "Drawn",
+    "Ends",
     "FitConfig",
+    "Interpolation",
     "LogNormal",
     "LogUniform",
     "Objective",

@@ -15,7 +15,7 @@ from core.plan import bridge, ddim, heun, log, span
 from core.process import VE, VP, CosineVP, Interpolant, Karras, RectifiedFlow
 from core.process.coupling import independent, paired
 from core.run import sample
-from core.state import Euclidean, Seeds
+from core.state import Euclidean, Seeds, Spaces
 from core.train import Batch, FitConfig, Shuffled, fit
 from core.train.interpolant import Ends, Interpolation
 from core.transport import Drift, Flow, Learned, denoiser_of, field_of, kl_bound, kl_ceiling
@@ -67,6 +67,53 @@ def test_a_field_as_a_denoiser_runs_every_sampler(gen: torch.Generator) -> None:
     for plan in (ddim(Karras(), log(Karras(), 60), eta=1.0), heun(Karras(), log(Karras(), 40))):
         x = Karras().prior(torch.empty(1000, 2, dtype=F64), gen)
         assert sliced_wasserstein(sample(plan, denoiser, x, gen), ring8().sample(1000, gen)) <= 1.5 * least
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_sdes_of_a_one_sided_interpolant_reach_either_end(backwards: bool) -> None:
+    drift = Drift(MixtureBridge(normal(2), ring8(), TURNING), 0.5, backwards)
+    gen = torch.Generator().manual_seed(0)
+    ends = (ring8(), normal(2)) if backwards else (normal(2), ring8())
+    plan = bridge(drift, span(TURNING, 100, backwards=backwards))
+    end = sample(plan, drift, ends[0].sample(1000, gen), gen)
+    far = sum(sliced_wasserstein(end, ends[1].sample(1000, gen)) for _ in range(8)) / 8
+    least = sum(floor(sliced_wasserstein, lambda: ends[1].sample(1000, gen)) for _ in range(8)) / 8
+    print(f"SW2 {far:.4f}, floor {least:.4f}")
+    assert far <= 1.5 * least
+
+
+def test_a_mapping_of_states_moves_part_by_part(gen: torch.Generator) -> None:
+    parts = {
+        "a": MixtureBridge(normal(2), ring8(), Interpolant()),
+        "b": MixtureBridge(ring8(), ring8(), Interpolant()),
+    }
+    process = Interpolant(space=Spaces({"a": Euclidean(), "b": Euclidean()}))
+
+    class Both:
+        def __init__(self) -> None:
+            self.process = process
+
+        def __call__(self, x: Any, t: Any, cond: Any = None) -> Flow:
+            flows = {name: part(x[name], t) for name, part in parts.items()}
+            return Flow({k: f.velocity for k, f in flows.items()}, {k: f.score for k, f in flows.items()})
+
+    x0 = {"a": normal(2).sample(20, gen), "b": ring8().sample(20, gen)}
+    drift = Drift(Both())
+    plan = bridge(drift, span(process, 10), rule="heun")
+    end = sample(plan, drift, x0)
+    for name, part in parts.items():
+        assert torch.allclose(end[name], sample(plan, Drift(part), x0[name]), atol=1e-12)
+    x1 = {"a": ring8().sample(20, gen), "b": ring8().sample(20, gen)}
+    ends = {"start": {"a": x0["a"], "b": x0["a"]}, "end": {"a": x1["a"], "b": x1["a"]}}
+    parts["b"] = parts["a"]
+    apart = Interpolation(paired)(parts["a"], Batch({"start": x0["a"], "end": x1["a"]}), Seeds(range(20)))
+    both = Interpolation(paired)(Both(), Batch(ends), Seeds(range(20)))
+    assert both.shape == apart.shape
+    # Twice the degrees of freedom, and other noise for the second part: equal on average only.
+    assert both.mean().item() == pytest.approx(apart.mean().item(), abs=3 * apart.std().item() / 20**0.5)
+    noisy = Drift(Both(), 0.5)
+    assert sample(bridge(noisy, span(process, 3)), noisy, x0, gen).keys() == x0.keys()
+    assert kl_bound(Both(), Both(), x0, x1, gen, epsilon=1.0, times=2) == 0
 
 
 def test_two_sided_interpolants_are_no_gaussian_processes() -> None:
@@ -185,6 +232,16 @@ def test_the_bound_is_exact_for_a_drift_that_is_off_by_a_constant(gen: torch.Gen
     ]
     assert pair[0] - pair[1] == pytest.approx(2 * 0.09 / 2, abs=0.04)
     assert pair[1] > pair[0] - pair[1]
+
+    class Weak:
+        process = exact.process
+
+        def __call__(self, x: Tensor, t: Any, cond: Any = None) -> Flow:
+            flow = exact(x, t)
+            return Flow(flow.velocity, 0.5 * flow.score)
+
+    weak = kl_ceiling(Weak(), x0, x1, torch.Generator().manual_seed(1), epsilon=0.5, times=8)
+    assert weak > pair[1]
     with pytest.raises(ConfigError, match="needs epsilon > 0"):
         kl_bound(Off(), exact, x0, x1, gen, epsilon=0.0)
 

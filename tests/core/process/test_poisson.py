@@ -289,6 +289,14 @@ def test_the_denoising_objective_and_edm_networks_serve_as_they_are() -> None:
         assert gain == pytest.approx(0.25 / (0.25 + sigma**2), abs=0.03)
 
 
+def test_the_schedule_is_that_of_karras_and_the_radius_sigma_root_d() -> None:
+    for t in (0.01, 1.0, 30.0):
+        assert Poisson(8.0).coeffs(t) == Karras().coeffs(t)
+        assert Poisson(8.0).time(Poisson(8.0).ratio(t)) == t
+        assert Poisson(8.0).radius(t) == pytest.approx(t * 8**0.5, rel=1e-15)
+    assert Poisson(8.0).ends == Karras().ends
+
+
 def test_a_record_gives_back_an_equal_process() -> None:
     process = Poisson(128.0, sigma_max=40.0)
     assert from_record(to_record(process)) == process
