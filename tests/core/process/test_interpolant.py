@@ -164,7 +164,7 @@ EPSILONS = (0.0, 0.5, 2.0)
 
 @lru_cache
 def references(law: Mixture, n: int) -> tuple[list[Tensor], float]:
-    """Eight exact samples, and the floor: their mean SW2 to eight others. One pair alone scatters by a third."""
+    """Eight exact samples, and the floor: their mean SW2 to eight others. One pair scatters by a third."""
     gen = torch.Generator().manual_seed(100)
     samples, others = ([law.sample(n, gen).float() for _ in range(8)] for _ in range(2))
     return samples, sum(sliced_wasserstein(x, y) for x, y in zip(samples, others, strict=True)) / 8
