@@ -6,6 +6,7 @@ from core.inverse.guided import DPS, DiffPIR, PiGDM
 from core.inverse.linear import Linear, adjoint_gap, conjugate_gradients
 from core.inverse.nonlinear import HDR, Custom, NonlinearBlur, PhaseRetrieval
 from core.inverse.operators import (
+    Additive,
     Convolution,
     Fourier,
     Inpainting,
@@ -29,6 +30,7 @@ __all__ = [
     "MCG",
     "METHODS",
     "RED",
+    "Additive",
     "Convolution",
     "Custom",
     "DiffPIR",

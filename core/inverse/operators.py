@@ -8,12 +8,13 @@
     Matrix         any dense matrix                          its singular vectors
     Scaled         c A, with c a number                      the same
     Stack          several operators at once                 (conjugate gradients)
+    Additive       the weighted sum of several states        (for joint priors, not for `solve`)
 
 Complex numbers are pairs of channels (real, imaginary), so that noise has one standard deviation per part.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,7 @@ from core.errors import ConfigError
 from core.inverse.linear import NOTHING, Linear, Spectrum
 
 __all__ = [
+    "Additive",
     "Convolution",
     "Fourier",
     "Inpainting",
@@ -274,6 +276,22 @@ class Stack(Linear):
         """The measurement of each operator, in its own shape."""
         parts = y.split([math.prod(size) for size in self._sizes], dim=1)
         return [part.reshape(-1, *size) for part, size in zip(parts, self._sizes, strict=True)]
+
+
+@dataclass(frozen=True)
+class Additive:
+    """y = sum_k w_k x_k of a mapping of states, such as tissue plus haze; the parts without a weight do not
+    count. `core.steer.Measurement(y, Additive(...).A, ...)` steers a joint prior by it.
+    """
+
+    weights: Mapping[str, float]
+
+    def A(self, state: Mapping[str, Tensor]) -> Tensor:
+        (first, w), *rest = self.weights.items()
+        return sum((v * state[name] for name, v in rest), w * state[first])
+
+    def At(self, y: Tensor) -> dict[str, Tensor]:
+        return {name: w * y for name, w in self.weights.items()}
 
 
 def gaussian_kernel(std: float, *, radius: int | None = None) -> Tensor:

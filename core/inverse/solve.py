@@ -36,6 +36,7 @@ from core.inverse.ddrm import DDRM, ILVR, MCG
 from core.inverse.guided import DPS, DiffPIR, PiGDM
 from core.inverse.linear import Linear
 from core.inverse.nonlinear import Custom, Operator
+from core.inverse.operators import Additive
 from core.inverse.problem import Counted, Kind, Method, Problem
 from core.inverse.reddiff import RED, RedDiff
 from core.process.gaussian import Gaussian
@@ -48,6 +49,10 @@ METHODS: dict[str, type[Any]] = {
     kind.name: kind for kind in (RedDiff, DPS, PiGDM, DDRM, DiffPIR, DAPS, MCG, RED, ILVR)
 }
 SPECTRAL = ("ddrm", "ilvr", "mcg")
+JOINT = ConfigError(
+    "'joint' separates several parts, each with a prior of its own; solve() knows one prior.",
+    hint="Use core.steer.Joint and core.steer.steered, or `suffuse ultrasound dehaze`.",
+)
 NONLINEAR = tuple(name for name, kind in METHODS.items() if kind.nonlinear)
 
 
@@ -141,10 +146,7 @@ def _chosen(method: str | Method) -> Method:
     if not isinstance(method, str):
         return method
     if method == "joint":
-        raise ConfigError(
-            "'joint' separates several parts, each with a prior of its own; solve() knows one prior.",
-            hint="Use core.steer.Joint and core.steer.steered, or `suffuse ultrasound dehaze`.",
-        )
+        raise JOINT
     if method not in METHODS:
         raise unknown("method", method, (*METHODS, "joint"))
     made: Method = METHODS[method]()
@@ -158,6 +160,8 @@ def _check(
         raise ConfigError(
             f"inverse problems need a prior of a Gaussian process, got {type(prior.process).__name__}."
         )
+    if isinstance(operator, Additive):
+        raise JOINT
     if not isinstance(operator, Operator):
         raise ConfigError(
             f"an operator has `shape` and `A`, {type(operator).__name__} has not.",

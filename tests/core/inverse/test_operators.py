@@ -12,6 +12,7 @@ from torch import Tensor
 from core.errors import ConfigError, NumericalError
 from core.inverse import (
     HDR,
+    Additive,
     Convolution,
     Custom,
     Fourier,
@@ -123,6 +124,15 @@ def test_a_batch_is_measured_sample_by_sample_in_both_precisions(name: str) -> N
     single = operator.A(x.float())
     assert single.dtype == operator.At(single).dtype == operator.pinv(single).dtype == torch.float32
     assert torch.allclose(single.double(), y, atol=1e-5)
+
+
+def test_a_weighted_sum_and_its_adjoint_agree() -> None:
+    operator = Additive({"tissue": 1.0, "haze": -0.3})
+    state = {name: torch.randn(2, 5, generator=gen(), dtype=F64) for name in ("tissue", "haze", "spare")}
+    y = torch.randn(2, 5, generator=gen(1), dtype=F64)
+    back = operator.At(y)
+    inner = sum((state[name] * part).sum() for name, part in back.items())
+    assert torch.allclose((operator.A(state) * y).sum(), inner)
 
 
 def test_downsampling_keeps_constants_and_averages_blocks() -> None:

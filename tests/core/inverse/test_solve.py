@@ -12,6 +12,7 @@ from core.inverse import (
     DPS,
     HDR,
     METHODS,
+    Additive,
     Inpainting,
     Matrix,
     PiGDM,
@@ -164,6 +165,8 @@ def test_operators_without_a_spectrum_are_solved_by_conjugate_gradients() -> Non
 
 def test_joint_points_to_the_method_that_separates_parts() -> None:
     field, operator, y = problem()
+    with pytest.raises(ConfigError, match="several parts"):
+        solve(field, Additive({"tissue": 1.0, "haze": 1.0}), y, 0.1)
     with pytest.raises(ConfigError, match="several parts") as caught:
         solve(field, operator, y, 0.1, method="joint")
     assert "core.steer.Joint" in (caught.value.hint or "")
