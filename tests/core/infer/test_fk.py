@@ -1,7 +1,7 @@
 """Feynman-Kac steering where the steered law is known: tensors, masked mappings and tokens by one function.
 
-exp(log_z) times the weighted mean is unbiased for every n, so groups of few particles are averaged and compared
-with the closed form within standard errors that the groups themselves give.
+exp(log_z) times the weighted mean is unbiased for every n, so groups of few particles are averaged and
+compared with the closed form within standard errors that the groups themselves give.
 """
 
 import itertools
