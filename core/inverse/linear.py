@@ -60,12 +60,13 @@ class Linear:
 
 
 def conjugate_gradients(
-    apply: Callable[[Tensor], Tensor], v: Tensor, *, tolerance: float = 1e-6, most: int = 200
+    apply: Callable[[Tensor], Tensor], v: Tensor, *, tolerance: float | None = None, most: int = 200
 ) -> Tensor:
     """Solve apply(x) = v for a symmetric, positive map, every sample on its own.
 
     Args:
-        tolerance: residual norm, relative to |v|, at which a sample is done.
+        tolerance: residual norm, relative to |v|, at which a sample is done; 1e-5 in float32 and 1e-8 in
+            float64 by default.
         most: iterations; a singular consistent system stops at its least-norm solution.
 
     Source: Hestenes & Stiefel 1952, J. Res. NBS 49(6), eq. 3:1.
@@ -74,6 +75,8 @@ def conjugate_gradients(
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).flatten(1).sum(1).reshape(-1, *([1] * (v.ndim - 1)))
 
+    if tolerance is None:
+        tolerance = 1e-8 if v.dtype == torch.float64 else 1e-5
     x, r, p = torch.zeros_like(v), v, v
     rr = dot(r, r)
     goal = tolerance**2 * rr

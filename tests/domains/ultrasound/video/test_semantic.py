@@ -100,6 +100,15 @@ def test_ventricle_and_septum_get_their_weights_and_haze_is_expected_in_the_vent
     assert torch.equal(other.weights, named.weights)
 
 
+def test_no_haze_is_expected_where_the_picture_is_trusted() -> None:
+    levels = picture()
+    regions = {"cavity": box((128, 96), slice(0, 60), slice(10, 80))}  # reaches into the border at the top
+    found = trust(levels, regions, CONFIG.model_copy(update={"skeleton": False}))
+    assert not found.haze[0, :10].any()
+    assert float(found.weights[0, 5, 40]) == pytest.approx(2.037)
+    assert float(found.haze[0, 30, 40]) == pytest.approx(1, abs=1e-6)
+
+
 def test_regions_may_move_from_frame_to_frame() -> None:
     masks = np.stack([box((128, 96), slice(40, 80), slice(10 + d, 40 + d)) for d in (0, 40)])
     found = trust(picture(), {"cavity": masks}, CONFIG)
