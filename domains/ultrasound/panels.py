@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.errors import DataError
+from core.palette import COLOURS, STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,19 +32,7 @@ __all__ = [
 Array = np.ndarray[Any, np.dtype[Any]]
 Extent = tuple[float, float, float, float]
 
-# Okabe & Ito's palette, told apart by readers with any colour vision.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
 ROI_COLOURS: Mapping[str, str] = {"tissue": "#E69F00", "cavity": "#56B4E9", "static": "#009E73"}
-STYLE: Mapping[str, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 150,
-}
 
 
 def style() -> Any:

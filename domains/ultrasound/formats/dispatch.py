@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.atomic import refuse_existing, replacing
 from core.errors import ConfigError, DataError, unknown
 from domains.ultrasound.data import Record, check_finite
-from domains.ultrasound.formats.atomic import refuse_existing, replacing
 from domains.ultrasound.formats.dicom import read_dicom, write_dicom
 from domains.ultrasound.formats.frames import read_folder, write_folder
 from domains.ultrasound.formats.hdf5 import hdf5_layout

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.atomic import replacing
 from core.errors import ConfigError, DataError
 from domains.ultrasound.data import Geometry, Record
 from domains.ultrasound.formats import KNOWN, describe, read, write
-from domains.ultrasound.formats.atomic import replacing
 from tests.domains.ultrasound.formats.samples import channels, lines, picture, same
 
 

@@ -26,14 +26,14 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 def replacing(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a path in the same folder to write to, and rename it to `path` once the block ends well.
 
-    The temporary name keeps the suffixes of `path`, since several writers choose their format by it. When the
-    block raises, the temporary file or folder is removed and `path` is left as it was.
+    The temporary name keeps the suffix of `path` ("nii.gz" as a whole), since several writers choose their
+    format by it. When the block raises, the temporary file or folder is removed and `path` is left as it was.
 
     Raises:
         ConfigError: `path` exists and `overwrite` is off, is a folder, or its parent folder is absent.
     """
     refuse_existing(path, overwrite=overwrite)
-    suffix = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+    suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     holder = Path(tempfile.mkdtemp(prefix=".suffuse-", dir=path.parent))
     try:
         draft = holder / f"draft{suffix}"
