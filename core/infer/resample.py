@@ -21,7 +21,16 @@ from torch import Tensor
 from core.errors import ConfigError, unknown
 from core.state import Source, uniform
 
-__all__ = ["RESAMPLERS", "Resampler", "multinomial", "parents_of", "residual", "stratified", "systematic"]
+__all__ = [
+    "RESAMPLERS",
+    "Resampler",
+    "inverse",
+    "multinomial",
+    "parents_of",
+    "residual",
+    "stratified",
+    "systematic",
+]
 
 Resampler: TypeAlias = Callable[[Tensor, Source | None], Tensor]
 
@@ -30,18 +39,18 @@ ALMOST_ONE = 1 - 2**-53
 
 def multinomial(weights: Tensor, gen: Source | None) -> Tensor:
     """Parents of n independent draws. Args as for `parents_of`, with normalised weights (groups, n)."""
-    return _invert(weights, _uniform(weights, weights.shape[1], gen))
+    return inverse(weights, _uniform(weights, weights.shape[1], gen))
 
 
 def stratified(weights: Tensor, gen: Source | None) -> Tensor:
     """Parents at (i + u_i) / n, one uniform number per stratum."""
     n = weights.shape[1]
-    return _invert(weights, (_ladder(weights) + _uniform(weights, n, gen)) / n)
+    return inverse(weights, (_ladder(weights) + _uniform(weights, n, gen)) / n)
 
 
 def systematic(weights: Tensor, gen: Source | None) -> Tensor:
     """Parents at (i + u) / n, one uniform number per group."""
-    return _invert(weights, (_ladder(weights) + _uniform(weights, 1, gen)) / weights.shape[1])
+    return inverse(weights, (_ladder(weights) + _uniform(weights, 1, gen)) / weights.shape[1])
 
 
 def residual(weights: Tensor, gen: Source | None) -> Tensor:
@@ -53,7 +62,7 @@ def residual(weights: Tensor, gen: Source | None) -> Tensor:
     rest = (share - whole).clamp_min(0)
     total = rest.sum(1, keepdim=True)
     rest = torch.where(total > 0, rest / total.clamp_min(1e-300), weights)
-    drawn = _invert(rest, _uniform(weights, n, gen))
+    drawn = inverse(rest, _uniform(weights, n, gen))
     kept = torch.searchsorted(whole.cumsum(1), _ladder(weights).expand_as(weights).contiguous(), right=True)
     return torch.where(_ladder(weights) < whole.sum(1, keepdim=True), kept.clamp_max(n - 1), drawn)
 
@@ -92,10 +101,18 @@ def parents_of(log_w: Tensor, gen: Source | None, resampler: str | Resampler = "
     return torch.where(dead, itself, resampler(weights, gen))
 
 
-def _invert(weights: Tensor, points: Tensor) -> Tensor:
-    """First index whose cumulated weight exceeds each point; an index of zero weight is never one."""
-    total = weights.cumsum(1)
-    total = total / total[:, -1:]
+def inverse(weights: Tensor, points: Tensor) -> Tensor:
+    """First index whose cumulated share exceeds each point; an index of zero weight is never one.
+
+    Args:
+        weights: (..., n), normalised or not.
+        points: in [0, 1), (..., m).
+
+    Returns:
+        Indices, (..., m).
+    """
+    total = weights.cumsum(-1)
+    total = total / total[..., -1:]
     return torch.searchsorted(total, points.clamp_max(ALMOST_ONE), right=True)
 
 
