@@ -15,8 +15,8 @@ from core.infer.moves import Move, langevin, mala
 from core.infer.particles import Particles, spread
 from core.infer.potentials import Potential, difference, maximum, ratio, rowwise, total
 from core.infer.resample import RESAMPLERS, parents_of
-from core.infer.twist import twist, twisted
 from core.infer.traced import Trace, Traced, trace_mh, traces
+from core.infer.twist import twist, twisted
 
 __all__ = [
     "LAWS",
@@ -52,4 +52,6 @@ __all__ = [
     "total",
     "trace_mh",
     "traces",
+    "twist",
+    "twisted",
 ]

@@ -66,11 +66,21 @@ def rowwise(log_weight: Callable[[Step], Tensor]) -> Potential:
     return Potential(lambda x, t: (None, None), lambda step, memory, last: (log_weight(step), None))
 
 
-def difference(reward: Reward, *, scale: float = 1.0) -> Potential:
-    """Weigh by the rise of the reward: small weights all along when the reward settles early."""
+def difference(
+    reward: Reward, *, scale: float = 1.0, trust: Callable[[float], float] | None = None
+) -> Potential:
+    """Weigh by the rise of the reward: small weights all along when the reward settles early.
+
+    Args:
+        trust: t -> share of the reward of a denoised state that counts, in [0, 1]; all of it by default. The
+            reward of the final state counts in full, so the result is the same and its variance is not: small
+            shares keep particles that a mean of many possible states would misjudge.
+    """
 
     def weigh(step: Step, memory: Any, last: bool) -> tuple[Tensor, Any]:
         now = scale * reward(step.next if last else denoised(step)).to(torch.float64)
+        if trust is not None and not last:
+            now = trust(step.row.t) * now
         return _finite(memory["before"], now - memory["before"]), {"before": now}
 
     return Potential(lambda x, t: (None, {"before": _zeros(x)}), weigh)

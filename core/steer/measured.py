@@ -44,6 +44,7 @@ __all__ = [
     "Solvable",
     "dps",
     "explicit",
+    "log_likelihood",
     "measured_score",
     "open_variance",
     "pigdm",
@@ -166,6 +167,36 @@ def measured_score(
 
     score, mean = gradient(along, x)
     return mean, score
+
+
+def log_likelihood(
+    process: Gaussian, observations: Observation | Sequence[Observation], *, data_std: float = 1.0
+) -> Callable[[Tensor, float], Tensor]:
+    """The likelihood whose score `pigdm` adds, for `core.infer.twist`.
+
+    Returns:
+        (D, t) -> -(y - A D)^T (v A A^T + noise^2)^-1 (y - A D) / 2, (B,), nats up to a constant.
+
+    Raises:
+        ConfigError: a measurement without noise has no density.
+    """
+    several = _several(observations)
+    if any(seen.noise == 0 for seen in several):
+        raise ConfigError("a measurement without noise has no likelihood; expected noise > 0.")
+
+    def log_l(mean: Tensor, t: float) -> Tensor:
+        total = mean.new_zeros(len(mean))
+        for seen in several:
+            v, s2 = open_variance(process, t, data_std), seen.noise**2
+            residual = seen.y - seen.operator.A(mean)
+            held = residual.detach()
+            inner = seen.operator.normal(seen.operator.At(held), v, s2)
+            whitened = (held - v * seen.operator.A(inner)) / s2
+            both = (residual * whitened).flatten(1).sum(1)
+            total = total - both + both.detach() / 2  # the value of -both / 2, the gradient of -both
+        return total
+
+    return log_l
 
 
 def dps(

@@ -15,6 +15,7 @@ from torch import Tensor
 from core.analytic import Mixture
 from core.denoise import Posterior
 from core.errors import ConfigError
+from core.infer import difference, fk_sample
 from core.inverse import Inpainting, Matrix, repeated
 from core.metrics import sliced_wasserstein
 from core.plan import Plan, ddim, heun, karras
@@ -262,6 +263,41 @@ def test_a_bounded_move_reaches_no_further_than_it_says() -> None:
     plain = case.prior(x, 2.0).mean
     before, after = ((seen.operator.A(m) - seen.y).norm(dim=1) for m in (plain, bound))
     assert bool((after <= before + 1e-12).all())
+
+
+def histogram(x: Tensor) -> Tensor:
+    """How many of the coordinates lie between -2, -1, ... and 2, rounded to even numbers, (B, 4)."""
+    bins = torch.stack([((x >= low) & (x < low + 1)).sum(1) for low in (-2.0, -1.0, 0.0, 1.0)], dim=1)
+    return 2 * torch.round(bins / 2).to(x.dtype)
+
+
+def test_a_rounded_histogram_steers_through_particles() -> None:  # item 4
+    """No gradient exists; the exact posterior is that of weighted exact samples of the prior.
+
+    A posterior mean is narrower than any state it may become, so its histogram misleads while noise is high.
+    """
+    prior = lowrank32().under(PROCESS)
+    gen = torch.Generator().manual_seed(0)
+    seen = torch.tensor([[4.0, 14.0, 10.0, 4.0]], dtype=F64)
+
+    def reward(x: Tensor) -> Tensor:
+        return -(histogram(x) - seen).square().sum(1) / (2 * 1.5**2)
+
+    exact = prior.sample(100_000, gen)
+    weights = torch.softmax(reward(exact), 0)
+    draws = [exact[torch.multinomial(weights, N, replacement=True, generator=gen)] for _ in range(2)]
+    start = PROCESS.prior(torch.zeros(4 * N, 32, dtype=F64), gen, plan().start)
+    potential = difference(reward, trust=lambda t: 1 / (1 + (t / 0.1) ** 2))
+    particles = fk_sample(plan(), prior, potential, start, gen)
+    found = particles.even(gen)[torch.randperm(4 * N, generator=gen)[:N]]
+    misfit, best, free = (float(-reward(x).mean()) for x in (found, draws[0], exact))
+    distance, floor = sliced_wasserstein(found, draws[0]), sliced_wasserstein(*draws)
+    unsteered = sliced_wasserstein(exact[:N], draws[0])
+    print(f"misfit {misfit:.2f}, exact {best:.2f}, unsteered {free:.2f}")
+    print(f"SW2 {distance:.3f}, unsteered {unsteered:.3f}, floor {floor:.3f}")
+    assert particles.calls == 50
+    assert misfit <= 1.3 * best < 0.3 * free
+    assert distance <= 3 * floor < unsteered
 
 
 def test_guidance_refuses_what_it_cannot_read() -> None:
