@@ -1,5 +1,6 @@
 """How clean data are corrupted, q(x_t given x_0)."""
 
+from core.process.betas import LinearBetas
 from core.process.gaussian import (
     VE,
     VP,
@@ -26,6 +27,7 @@ __all__ = [
     "Gaussian",
     "Interpolant",
     "Karras",
+    "LinearBetas",
     "Masking",
     "Poisson",
     "Product",

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from core.errors import CheckpointError
+from core.process.betas import LinearBetas
 from core.process.gaussian import VE, VP, CosineVP, Karras, RectifiedFlow, SigmaPower, SubVP
 from core.process.interpolant import Interpolant
 from core.process.masking import Masking
@@ -15,7 +16,19 @@ __all__ = ["from_record", "to_record"]
 
 KINDS = {
     kind.__name__: kind
-    for kind in (VP, SubVP, VE, Karras, CosineVP, RectifiedFlow, SigmaPower, Masking, Poisson, Interpolant)
+    for kind in (
+        VP,
+        SubVP,
+        VE,
+        Karras,
+        CosineVP,
+        RectifiedFlow,
+        SigmaPower,
+        LinearBetas,
+        Masking,
+        Poisson,
+        Interpolant,
+    )
 }
 
 
