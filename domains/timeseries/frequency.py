@@ -19,6 +19,7 @@ __all__ = [
     "INTEGER",
     "canonical",
     "frequency_of",
+    "multiple_of",
     "offset_alias",
     "period",
     "seasonality",
@@ -120,6 +121,12 @@ def frequency_of(start: pd.Period) -> str:
     """The frequency of a period, in the spelling of `canonical`."""
     name = str(start.freqstr)
     return INTEGER if name == _TICK else canonical(name)
+
+
+def multiple_of(freq: str) -> int:
+    """The number in front: 15 for "15min", 1 for "h" and "int"."""
+    match = re.match(r"^\d*", canonical(freq))
+    return int(match[0]) if match and match[0] else 1
 
 
 def offset_alias(freq: str) -> str:
