@@ -19,7 +19,17 @@ import pandas as pd
 from core.errors import ConfigError, DataError
 from domains.timeseries.frequency import frequency_of, seasonality
 
-__all__ = ["Array", "Forecast", "Instance", "QuantileRule", "Series", "Table", "quantile_of", "split"]
+__all__ = [
+    "Array",
+    "Forecast",
+    "Instance",
+    "QuantileRule",
+    "Quantiles",
+    "Series",
+    "Table",
+    "quantile_of",
+    "split",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 QuantileRule = Literal["gluonts", "numpy"]
@@ -190,6 +200,52 @@ class Forecast:
     def quantile(self, level: float, rule: QuantileRule = "gluonts") -> Array:
         """(P,), the quantile at `level` in [0, 1]; see `quantile_of` for the rules."""
         return quantile_of(self.samples, level, rule)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantiles:
+    """A forecast of which only quantiles are known, as files of forecasts have them.
+
+    Args:
+        item_id: the series.
+        start: period of the first forecast point.
+        levels: Q of them, increasing, in (0, 1).
+        values: (Q, P), float64.
+        centre: (P,), the mean where it is known; else the median stands for it.
+    """
+
+    item_id: str
+    start: pd.Period
+    levels: tuple[float, ...]
+    values: Array
+    centre: Array | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.levels) != len(self.values) or list(self.levels) != sorted(set(self.levels)):
+            raise DataError(
+                f"forecast of '{self.item_id}': {len(self.values)} rows for the levels {self.levels}.",
+                hint="Give one row per level, levels increasing.",
+            )
+
+    def __len__(self) -> int:
+        return int(self.values.shape[1])
+
+    @property
+    def mean(self) -> Array:
+        """(P,), the mean, or the median where the mean is not known."""
+        return self.quantile(0.5) if self.centre is None else self.centre
+
+    def quantile(self, level: float, rule: QuantileRule = "gluonts") -> Array:
+        """(P,), linear between the known levels and NaN outside them; `rule` makes no difference here."""
+        levels = np.asarray(self.levels)
+        at = int(np.argmin(np.abs(levels - level)))
+        if abs(levels[at] - level) < 1e-9:
+            return np.asarray(self.values[at])
+        if not levels[0] < level < levels[-1]:
+            return np.full(len(self), np.nan)
+        above = int(np.searchsorted(levels, level))
+        share = (level - levels[above - 1]) / (levels[above] - levels[above - 1])
+        return np.asarray((1 - share) * self.values[above - 1] + share * self.values[above])
 
 
 def quantile_of(samples: Array, level: float, rule: QuantileRule = "gluonts") -> Array:
