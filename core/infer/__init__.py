@@ -15,6 +15,7 @@ from core.infer.moves import Move, langevin, mala
 from core.infer.particles import Particles, spread
 from core.infer.potentials import Potential, difference, maximum, ratio, rowwise, total
 from core.infer.resample import RESAMPLERS, parents_of
+from core.infer.search import Found, Search, search
 from core.infer.traced import Trace, Traced, trace_mh, traces
 from core.infer.twist import twist, twisted
 
@@ -24,6 +25,7 @@ __all__ = [
     "Drawn",
     "Exact",
     "Factor",
+    "Found",
     "Interpreter",
     "Kernel",
     "LogWeight",
@@ -34,6 +36,7 @@ __all__ = [
     "Potential",
     "Program",
     "Sample",
+    "Search",
     "Sequential",
     "Table",
     "Trace",
@@ -48,6 +51,7 @@ __all__ = [
     "parents_of",
     "ratio",
     "rowwise",
+    "search",
     "spread",
     "total",
     "trace_mh",

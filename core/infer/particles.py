@@ -15,7 +15,7 @@ from torch import Tensor
 from core.errors import ConfigError
 from core.infer.resample import Resampler, parents_of
 from core.metrics import effective_sample_size
-from core.state import Source, State, batch_size, take
+from core.state import Source, State, batch_size, leaves, take
 
 __all__ = ["Particles", "rows_of_groups", "spread"]
 
@@ -77,7 +77,8 @@ def spread(state: State, n: int) -> Any:
     """Each sample of the batch n times, (B, ...) -> (B * n, ...): one group of particles per sample."""
     if n < 1:
         raise ConfigError(f"a group needs at least 1 particle, got {n}.")
-    return take(state, torch.arange(batch_size(state)).repeat_interleave(n))
+    rows = torch.arange(batch_size(state), device=next(leaves(state)).device)
+    return take(state, rows.repeat_interleave(n))
 
 
 def rows_of_groups(parents: Tensor) -> Tensor:
