@@ -263,7 +263,7 @@ def _check_pairs(forecasts: Sequence[Predicted], instances: Sequence[Instance]) 
 
 
 def _standard_error(labels: Array, quantiles: Array, levels: Sequence[float]) -> float:
-    """Standard error of the mean loss over instances: of a ratio of sums, linearised (Cochran 1977, eq. 2.46)."""
+    """Standard error over instances of a ratio of sums, linearised (Cochran 1977, eq. 2.46)."""
     n = len(labels)
     losses = np.nansum(quantile_losses(labels, quantiles, levels).mean(axis=0), axis=1)
     weights = np.nansum(np.abs(labels), axis=1)
