@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from apps.commands import ultrasound_dehaze, ultrasound_train, ultrasound_video
+from apps.commands import ultrasound_dehaze, ultrasound_sample, ultrasound_train, ultrasound_video
 from apps.commands.demo import ultrasound_demo
 from apps.commands.ultrasound_options import (
     F0,
@@ -264,6 +264,7 @@ def bmode(
 
 app.add_typer(ultrasound_train.app)
 app.add_typer(ultrasound_dehaze.app)
+app.add_typer(ultrasound_sample.app)
 app.add_typer(ultrasound_video.app)
 app.command("demo")(ultrasound_demo)
 

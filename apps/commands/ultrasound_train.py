@@ -73,7 +73,7 @@ def train(
         "batch": batch,
         "lr": lr,
         "frames": frames,
-        "patch": _patch(patch),
+        "patch": patch_of(patch),
         "net": net,
     }
     settings = _prior_settings(recipe, config, given)
@@ -148,7 +148,7 @@ def _prior_settings(recipe: str, file: Path | None, given: dict[str, Any]) -> An
     return checked(PriorConfig, merge(PriorConfig.model_fields, given=given, file=file, preset=preset))
 
 
-def _patch(text: str | None) -> tuple[int, int] | None:
+def patch_of(text: str | None) -> tuple[int, int] | None:
     """Samples and lines from "48x32"."""
     from core.errors import ConfigError
 

@@ -14,6 +14,6 @@ Source: Ma et al. 2025, arXiv:2501.09732, section 3.
 """
 
 from core.infer.search.methods import METHODS, cost, search
-from core.infer.search.settings import Found, Search, Tried, Verifier
+from core.infer.search.settings import Found, Search, Tried, Verifier, named, tried
 
-__all__ = ["METHODS", "Found", "Search", "Tried", "Verifier", "cost", "search"]
+__all__ = ["METHODS", "Found", "Search", "Tried", "Verifier", "cost", "named", "search", "tried"]

@@ -1,6 +1,6 @@
 """What a search is told, and what it tells."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.errors import ConfigError, unknown
 
-__all__ = ["Found", "Method", "Search", "Tried", "Verifier", "merit"]
+__all__ = ["Found", "Method", "Search", "Tried", "Verifier", "merit", "named", "tried"]
 
 Method: TypeAlias = Literal["random", "zero-order", "paths"]
 Verifier: TypeAlias = Callable[[Any], Tensor]  # clean states (B, ...) -> scores (B,), higher is better
@@ -106,3 +106,31 @@ def merit(scores: Tensor) -> Tensor:
     below = (scores[..., None] > scores[..., None, :]).sum(-1)
     equal = (scores[..., None] == scores[..., None, :]).sum(-1)
     return (below + (equal - 1) / 2).to(torch.float64).mean(0)
+
+
+def named(text: str, known: Mapping[str, Verifier]) -> list[Verifier]:
+    """Verifiers from their names, "one" or "one,other".
+
+    Raises:
+        ConfigError: a name is not known.
+    """
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise unknown("verifier", name, known)
+    return [known[name] for name in names]
+
+
+def tried(found: Found | None, sample: int = 0) -> list[dict[str, Any]]:
+    """The log as rows for a report: one per candidate of the first wanted sample, under the number given."""
+    return [
+        {
+            "sample": sample,
+            "evaluations": log.evaluations,
+            "score": float(log.scores[0, 0, i]),
+            "second": None if log.second is None else float(log.second[0, i]),
+            "final": log.final,
+        }
+        for log in (() if found is None else found.log)
+        for i in range(log.scores.shape[2])
+    ]
