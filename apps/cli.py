@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from apps.commands import bench, data, demo, doctor, runs, ultrasound
+from apps.commands import bench, data, demo, doctor, runs, timeseries, ultrasound
 from core.errors import SuffuseError
 
 __all__ = ["app", "main", "run"]
@@ -19,6 +19,8 @@ __all__ = ["app", "main", "run"]
 app = typer.Typer(name="suffuse", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(ultrasound.app, name="ultrasound", help="Dehaze, beamform and measure medical ultrasound.")
 app.add_typer(ultrasound.app, name="us", hidden=True)
+app.add_typer(timeseries.app, name="timeseries", help="Forecast, impute and measure time series.")
+app.add_typer(timeseries.app, name="ts", hidden=True)
 app.add_typer(demo.app)
 app.add_typer(bench.app)
 app.add_typer(data.app, name="data", help="List, find, check and fetch datasets.")

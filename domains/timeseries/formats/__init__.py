@@ -9,7 +9,7 @@ from domains.timeseries.formats.builtin import BUILTIN, read_builtin
 from domains.timeseries.formats.forecast_files import read_forecasts
 from domains.timeseries.formats.forecasts import long_frame, nixtla_frame, write_forecasts
 from domains.timeseries.formats.frames import Reading
-from domains.timeseries.formats.read import KNOWN, read_table
+from domains.timeseries.formats.read import KNOWN, open_table, read_table
 from domains.timeseries.formats.write import LAYOUTS, WRITABLE, write_table
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Reading",
     "long_frame",
     "nixtla_frame",
+    "open_table",
     "read_builtin",
     "read_forecasts",
     "read_table",

@@ -16,7 +16,7 @@ from domains.timeseries.formats.frames import Reading, read_frame
 from domains.timeseries.formats.rows import entries_of, read_arrow, read_entries, read_json_lines
 from domains.timeseries.frequency import canonical
 
-__all__ = ["KNOWN", "read_table"]
+__all__ = ["KNOWN", "open_table", "read_table"]
 
 # What a file name may end in, and what is then read.
 KNOWN = {
@@ -57,21 +57,28 @@ def read_table(
     Raises:
         DataError: the source cannot be used; one line names the file, the column and the series.
     """
-    reading = Reading(id_col, time_col, target_col, freq, time_format, decimal)
-    if freq is not None:
-        canonical(freq)
+    return open_table(source, Reading(id_col, time_col, target_col, freq, time_format, decimal))
+
+
+def open_table(
+    source: str | Path | pd.DataFrame | pd.Series | Table | Iterable[dict[str, Any]],
+    reading: Reading = Reading(),
+) -> Table:
+    """`read_table` with its options in one value."""
+    if reading.freq is not None:
+        canonical(reading.freq)
     if isinstance(source, Table):
         return source
     if isinstance(source, pd.DataFrame):
         if {"start", "target"} <= set(source.columns) and not _scalar(source["target"]):
-            return read_entries(entries_of(source), freq=freq)
+            return read_entries(entries_of(source), freq=reading.freq)
         return read_frame(source, reading)
     if isinstance(source, pd.Series):
         return read_frame(source, reading)
     if isinstance(source, str | Path):
         return _read_path(source, reading)
     if isinstance(source, Iterable):
-        return read_entries(source, freq=freq)  # type: ignore[arg-type]  # checked entry by entry
+        return read_entries(source, freq=reading.freq)  # type: ignore[arg-type]  # checked entry by entry
     raise ConfigError(
         f"a table cannot be read from {type(source).__name__}.",
         hint="Give a path, a pandas frame, or a GluonTS dataset.",

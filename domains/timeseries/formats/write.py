@@ -110,7 +110,7 @@ def table_wide(table: Table) -> pd.DataFrame:
 
 
 def entries(table: Table) -> list[dict[str, Any]]:
-    """The table as GluonTS reads it: item_id, start (a period), target, feat_static_cat where there is one."""
+    """The table as GluonTS reads it: item_id, start (a period), target, feat_static_cat where known."""
     return [
         {"item_id": item.item_id, "start": item.start, "target": item.target}
         | ({"feat_static_cat": np.array(item.category, dtype=np.int32)} if item.category else {})
