@@ -1,5 +1,6 @@
 """Training: objectives, the loop, averages of weights, checkpoints, several processes."""
 
+from core.train.adapter import Adapted
 from core.train.checkpoint import Checkpoint, Snapshot, denoiser_of, fill, load, save
 from core.train.config import FitConfig, rate
 from core.train.distributed import group, place
@@ -19,6 +20,7 @@ from core.train.samples import Batch, Drawn, Samples, Shuffled, Streamed, mixed_
 
 __all__ = [
     "EMA",
+    "Adapted",
     "Batch",
     "Checkpoint",
     "Denoising",
