@@ -20,9 +20,15 @@ def demo(
     force: Force = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    core: Annotated[
+        bool, typer.Option("--core", help="Samplers and steering against exact answers, in seconds.")
+    ] = False,
 ) -> None:
     """Dehaze simulated hearts and, where the data are at hand, real recordings; write an offline page."""
-    _show("demo", out, data_dir, seed, force, quiet, as_json, trained=False)
+    if core:
+        _show_core(out, seed, force, quiet, as_json)
+    else:
+        _show("demo", out, data_dir, seed, force, quiet, as_json, trained=False)
 
 
 def ultrasound_demo(
@@ -35,6 +41,30 @@ def ultrasound_demo(
 ) -> None:
     """As `suffuse demo`, with priors that are trained first: about 5 minutes on two idle cores."""
     _show("ultrasound demo", out, data_dir, seed, force, quiet, as_json, trained=True)
+
+
+def _show_core(out: Path, seed: int, force: bool, quiet: bool, as_json: bool) -> None:
+    from apps.core_demo import run_core_demo
+    from apps.core_demo.samplers import BUDGETS
+    from apps.progress import show_progress
+    from apps.runfolder import RunFolder
+    from apps.show import say, show
+
+    with RunFolder.open(out, command="demo --core", config={}, seed=seed, device="cpu", force=force) as run:
+        say(f"Running samplers and steering on exact densities; results in {out}.", quiet=quiet)
+        with show_progress(quiet=quiet) as progress:
+            report = run_core_demo(run, seed=seed, progress=progress)
+    if as_json:
+        show(report, as_json=True, folder=out)
+        return
+    names = dict.fromkeys(row["sampler"] for row in report["samplers"])
+    reached = {name: [row["sw2"] for row in report["samplers"] if row["sampler"] == name] for name in names}
+    heads = [f"{budget} calls" for budget in BUDGETS]
+    table = [{"sampler": name, **dict(zip(heads, row, strict=True))} for name, row in reached.items()]
+    show({"samplers": table}, title=f"distance to exact samples (floor {report['floor']:.3f})")
+    show({"steering": report["steering"]}, title="steering")
+    print(f"page: {out / 'index.html'}")
+    print(f"run folder: {out}")
 
 
 def _show(

@@ -61,7 +61,7 @@ def test_a_search_reports_cost_yardsticks_and_what_it_did_not_look_for(
         (("--search", "random"), "needs to know what to look for"),
         (("--search", "randm", "--verifier", "cavity"), "Did you mean 'random'?"),
         (("--search", "random", "--verifier", "cavty"), "Did you mean 'cavity'?"),
-        (("--search", "random", "--verifier", "cavity", "--budget", "5"), "6 evaluations needed"),
+        (("--search", "random", "--verifier", "cavity", "--budget", "5"), "search needs 6 evaluations"),
         (("--size", "32"), "a patch is samples x lines"),
     ],
 )

@@ -64,7 +64,7 @@ def sample_file(
     plan = plan_of(model, steps, search)
     if search is not None and search.budget < (least := cost(search, plan)):
         raise ConfigError(
-            f"a budget of {search.budget} is too small for {search.method} search: {least} evaluations needed.",
+            f"a budget of {search.budget} is too small: {search.method} search needs {least} evaluations.",
             hint="Raise --budget or take fewer --steps.",
         )
     spent = plan.evaluations if search is None else search.budget
