@@ -97,7 +97,7 @@ class S4D(nn.Module):
             x = x.to(self.D.dtype)
             spectrum, shift = self._response(x.shape[-1])
             y = convolved(normed(x) if self.gain is not None else x, spectrum, _length(x.shape[-1]))
-            y = F.gelu(y if shift is None else y + shift)
+            y = F.gelu(y if shift is None else y.add_(shift))
             return pointwise(y, self.out.weight, self.out.bias, onto=residual)
 
     def kernel(self, length: int) -> Tensor:
@@ -223,39 +223,54 @@ def convolved(u: Tensor, spectrum: Tensor, n: int) -> Tensor:
     Returns:
         The first L points, (B, H, L), contiguous.
     """
-    return _Convolution.apply(u, spectrum, n)
+    return _Convolution.apply(u, spectrum, n, spectrum.requires_grad)[0]
 
 
 class _Convolution(torch.autograd.Function):
     """y = irfft(rfft(u) k). The gradient is the convolution with the reversed kernel; torch's own gradient of
     a real transform goes through a complex one of full length and takes four times as long.
+
+    The transform of u is kept for the gradient by the kernel; where the gradient is itself differentiated it
+    is computed from u again.
     """
 
     @staticmethod
-    def forward(u: Tensor, spectrum: Tensor, n: int) -> Tensor:
-        return _filtered(torch.fft.rfft(u, n=n), spectrum, u.shape[-1], n)
+    def forward(u: Tensor, spectrum: Tensor, n: int, keep: bool) -> tuple[Tensor, Tensor | None]:
+        transform = torch.fft.rfft(u, n=n)
+        return _filtered(transform, spectrum, u.shape[-1], n), transform if keep else None
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor, int, bool], output: tuple[Tensor, Tensor | None]
+    ) -> None:
+        ctx.save_for_backward(*inputs[:2], output[1])
         ctx.save_for_forward(*inputs[:2])
         ctx.n = inputs[2]
+        if output[1] is not None:
+            ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        u, spectrum = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, Tensor | None, None, None]:
+        u, spectrum, transform = ctx.saved_tensors
+        if grad is None:
+            return None, None, None, None
         n, ends = ctx.n, torch.fft.rfft(grad, n=ctx.n)
         by_u = by_spectrum = None
         if ctx.needs_input_grad[1]:
+            if transform is None or torch.is_grad_enabled():
+                transform = torch.fft.rfft(u, n=n)
             weight = torch.full((n // 2 + 1,), 2 / n, dtype=u.dtype, device=u.device)
             weight[0] = weight[-1] = 1 / n
-            by_spectrum = (torch.fft.rfft(u, n=n).conj() * ends).sum(0) * weight
+            by_spectrum = (transform.conj() * ends).sum(0) * weight
         if ctx.needs_input_grad[0]:
             by_u = _filtered(ends, spectrum.conj(), u.shape[-1], n)
-        return by_u, by_spectrum, None
+        return by_u, by_spectrum, None, None
 
     @staticmethod
-    def jvp(ctx: Any, du: Tensor | None, dspectrum: Tensor | None, _: None) -> Tensor:
+    def jvp(
+        ctx: Any, du: Tensor | None, dspectrum: Tensor | None, *rest: None
+    ) -> tuple[Tensor, Tensor | None]:
         u, spectrum = ctx.saved_tensors
         n, length = ctx.n, u.shape[-1]
         parts = []
@@ -263,7 +278,7 @@ class _Convolution(torch.autograd.Function):
             parts.append(_filtered(torch.fft.rfft(du, n=n), spectrum, length, n))
         if dspectrum is not None:
             parts.append(_filtered(torch.fft.rfft(u, n=n), dspectrum, length, n))
-        return sum(parts[1:], parts[0])
+        return sum(parts[1:], parts[0]), None
 
 
 def _filtered(transform: Tensor, spectrum: Tensor, length: int, n: int) -> Tensor:
@@ -272,7 +287,7 @@ def _filtered(transform: Tensor, spectrum: Tensor, length: int, n: int) -> Tenso
 
 def normed(x: Tensor) -> Tensor:
     """(B, H, L) minus its mean over H, divided by its standard deviation over H, at each position."""
-    return _Norm.apply(x)
+    return _Norm.apply(x)[0]
 
 
 class _Norm(torch.autograd.Function):
@@ -280,25 +295,30 @@ class _Norm(torch.autograd.Function):
 
         dx = r (g - mean g - y mean(g y)).
 
-    The gradient is written in the input, so that it can itself be differentiated.
+    y and r are kept for that; where the gradient is itself differentiated they are computed from x again.
     """
 
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return _standard(x)[0]
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        return _standard(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(inputs[0], *output)
         ctx.save_for_forward(inputs[0])
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _through_norm(ctx.saved_tensors[0], grad)
+    def backward(ctx: Any, grad: Tensor | None, _: Any) -> Tensor | None:
+        x, y, scale = ctx.saved_tensors
+        if grad is None:
+            return None
+        return _through_norm(grad, *(_standard(x) if torch.is_grad_enabled() else (y, scale)))
 
     @staticmethod
-    def jvp(ctx: Any, dx: Tensor) -> Tensor:
-        return _through_norm(ctx.saved_tensors[0], dx)  # the Jacobian is symmetric
+    def jvp(ctx: Any, dx: Tensor) -> tuple[Tensor, None]:
+        return _through_norm(dx, *_standard(ctx.saved_tensors[0])), None  # the Jacobian is symmetric
 
 
 def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -307,10 +327,9 @@ def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
     return centred * scale, scale
 
 
-def _through_norm(x: Tensor, grad: Tensor) -> Tensor:
-    y, scale = _standard(x)
+def _through_norm(grad: Tensor, y: Tensor, scale: Tensor) -> Tensor:
     along = (grad * y).mean(1, keepdim=True)
-    return (grad - grad.mean(1, keepdim=True) - y * along) * scale
+    return (grad - grad.mean(1, keepdim=True)).addcmul_(y, along, value=-1).mul_(scale)
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, onto: Tensor | None = None) -> Tensor:

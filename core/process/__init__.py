@@ -1,6 +1,7 @@
 """How clean data are corrupted, q(x_t given x_0)."""
 
 from core.process.betas import LinearBetas
+from core.process.correlated import CorrelatedFlow
 from core.process.gaussian import (
     VE,
     VP,
@@ -23,6 +24,7 @@ __all__ = [
     "VE",
     "VP",
     "Coeffs",
+    "CorrelatedFlow",
     "CosineVP",
     "Gaussian",
     "Interpolant",

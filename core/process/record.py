@@ -6,6 +6,7 @@ from typing import Any
 
 from core.errors import CheckpointError
 from core.process.betas import LinearBetas
+from core.process.correlated import CorrelatedFlow
 from core.process.gaussian import VE, VP, CosineVP, Karras, RectifiedFlow, SigmaPower, SubVP
 from core.process.interpolant import Interpolant
 from core.process.masking import Masking
@@ -25,6 +26,7 @@ KINDS = {
         RectifiedFlow,
         SigmaPower,
         LinearBetas,
+        CorrelatedFlow,
         Masking,
         Poisson,
         Interpolant,
