@@ -29,8 +29,8 @@ def describe(table: Table) -> dict[str, Any]:
         "points": int(lengths.sum()),
         "shortest": int(lengths.min()),
         "longest": int(lengths.max()),
-        "first_time": str(min(starts)),
-        "last_time": str(max(ends)),
+        "first_time": _said(min(starts)),
+        "last_time": _said(max(ends)),
         "missing": int(np.isnan(values).sum()),
         "missing_percent": round(100 * float(np.isnan(values).mean()), 3),
         "lowest": float(np.nanmin(values)),
@@ -40,6 +40,10 @@ def describe(table: Table) -> dict[str, Any]:
         "context_length": table.context_length,
         "rolling_windows": table.rolling_windows,
     }
+
+
+def _said(moment: object) -> str:
+    return str(moment).removesuffix(" 00:00:00")
 
 
 def info_file(source: str | Path, *, reading: Reading = Reading()) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def info_file(source: str | Path, *, reading: Reading = Reading()) -> dict[str, 
     shown = [
         {
             "item_id": item.item_id,
-            "start": str(times(item.start, 1, table.stamp)[0]),
+            "start": _said(times(item.start, 1, table.stamp)[0]),
             "length": len(item),
             "missing": int(np.isnan(item.target).sum()),
             "mean": float(np.nanmean(item.target)),
@@ -92,8 +96,9 @@ def convert_file(
         f"convert {source}: {len(table)} series, {many(sum(map(len, table)), 'point')}, "
         f"frequency {table.freq}",
         f"output: {out}, {chosen}{f' ({suffix_of(out)})' if suffix_of(out) else ''}",
+        *(f"note: {note}" for note in table.notes),
     )
-    ready(Outlook(plan, table.notes))
+    ready(Outlook(plan))
     out.parent.mkdir(parents=True, exist_ok=True)
     lost = write_table(table, out, layout=chosen, overwrite=overwrite)
     return {

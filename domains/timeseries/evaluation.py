@@ -173,8 +173,8 @@ def _beats(rows: Mapping[str, Scores], name: str, warnings: list[str]) -> dict[s
         if not beats[baseline]:
             behind.append(f"{baseline} ({other:.4f})")
     if behind and own is not None:
-        neither = "neither baseline: " if len(behind) == len(beats) > 1 else "not "
-        warnings.append(f"'{name}' ({own:.4f} mean wQL) beats {neither}{' and '.join(behind)}.")
+        verb = f"beats neither {' nor '.join(behind)}" if len(behind) > 1 else f"does not beat {behind[0]}"
+        warnings.append(f"'{name}' ({own:.4f} mean wQL) {verb}.")
     return beats
 
 
@@ -265,8 +265,9 @@ def evaluate_file(
         f"evaluate {subject} on {data}: {len(table)} series of up to {many(table.longest, 'point')}, "
         f"frequency {table.freq}",
         f"{many(len(instances), 'test instance')}: {many(k, 'window')} of {many(p, 'point')} a series",
+        *(f"note: {note}" for note in table.notes),
     )
-    ready(Outlook(plan, table.notes))
+    ready(Outlook(plan))
     report = evaluate(
         table,
         forecasts,

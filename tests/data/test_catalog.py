@@ -53,7 +53,9 @@ def test_a_card_lists_exactly_the_files_that_the_real_folder_holds(card: Card, r
     assert {file.path: (file.size_bytes, file.sha256) for file in card.files} == found
 
 
-@pytest.mark.parametrize("card", WITH_FILES, ids=lambda card: card.name)
+@pytest.mark.parametrize(
+    "card", [card for card in WITH_FILES if any(file.url for file in card.files)], ids=lambda card: card.name
+)
 def test_every_address_names_the_repository_commit_and_path_of_the_source(card: Card) -> None:
     root = (
         f"https://raw.githubusercontent.com/{card.source.repository}/{card.source.commit}/{card.source.path}/"

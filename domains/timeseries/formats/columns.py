@@ -16,7 +16,9 @@ from domains.timeseries.formats.numbers import is_numeric
 
 __all__ = ["IDS", "TARGETS", "TIMES", "Layout", "layout_of"]
 
-IDS = ("item_id", "unique_id", "series_id", "id", "series", "item", "sku", "store", "sensor", "station")
+IDS = ("item_id", "unique_id", "series_id", "id", "series")
+# Names of parts of an id: where several of them are there, only together they tell series apart.
+PARTS = ("store", "shop", "store_id", "item", "product", "sku", "sensor", "station", "dept", "region")
 TIMES = (
     "timestamp", "ds", "time", "date", "datetime", "date_time", "period", "index", "week", "month", "quarter",
     "year", "day", "t", "step", "epoch", "datum", "zeit", "fecha", "",
@@ -32,14 +34,16 @@ class Layout:
     Args:
         time: the column of times.
         values: the column of values of a long frame, or the series of a wide one.
-        id: the column of ids of a long frame; None for a wide frame or a single series.
+        ids: the columns that tell series apart in a long frame; none for a wide frame or a single series.
         ignored: columns that are not read.
+        guessed: `ids` were found by their looks, not by a name.
     """
 
     time: str
     values: tuple[str, ...]
-    id: str | None = None
+    ids: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    guessed: bool = False
 
 
 def layout_of(
@@ -50,29 +54,31 @@ def layout_of(
     Args:
         frame: with string column names and no index of meaning.
         source: the file, for messages.
-        id_col, time_col, target_col: names that the caller gave.
+        id_col, time_col, target_col: names that the caller gave; several ids with commas between,
+            "store,item".
 
     Raises:
         DataError: a named column is absent, there is no column of times, or the columns of values cannot be
             told.
     """
     columns = [str(name) for name in frame.columns]
-    for role, name in (("id", id_col), ("time", time_col), ("target", target_col)):
+    given = _given_ids(id_col, columns)
+    for role, name in (*(("id", name) for name in given), ("time", time_col), ("target", target_col)):
         if name is not None and name not in columns:
             raise _absent(role, name, columns, source)
-    time = time_col or _time(frame, columns, taken={id_col, target_col}, source=source)
-    ids = id_col or _known(columns, IDS, without={time, target_col})
-    rest = [name for name in columns if name not in {time, ids}]
+    time = time_col or _time(frame, columns, taken={*given, target_col}, source=source)
+    ids = given or _found_ids(columns, without={time, target_col})
+    rest = [name for name in columns if name not in {time, *ids}]
     if target_col is not None:
         return Layout(time, (target_col,), ids, tuple(name for name in rest if name != target_col))
     if not rest:
         raise DataError(
-            f"{source}: there is no column of values beside {_list([time, *([ids] if ids else [])])}.",
+            f"{source}: there is no column of values beside {_list([time, *ids])}.",
             hint="Add one named target, or name it with --target-col.",
         )
     numeric = [name for name in rest if is_numeric(frame[name])]
     named = _known(rest, TARGETS, without=set())
-    if ids is not None:
+    if ids:
         target = named or (numeric[0] if len(numeric) == 1 else None)
         if target is None:
             raise DataError(
@@ -87,16 +93,20 @@ def _without_ids(
     frame: pd.DataFrame, time: str, rest: list[str], numeric: list[str], named: str | None, source: str
 ) -> Layout:
     text = [name for name in rest if name not in numeric and not _empty(frame[name])]
-    if not text:
-        return Layout(time, tuple(name for name in rest))
     repeats = bool(frame[time].duplicated().any())
+    if not text and not repeats:
+        return Layout(time, tuple(rest))
+    value = named or (numeric[0] if len(numeric) == 1 else None)
+    if repeats and len(text) == 1 and value is not None:
+        return Layout(time, (value,), (text[0],), tuple(n for n in numeric if n != value), guessed=True)
     if repeats:
+        example = text[0] if text else rest[0]
         raise DataError(
             f"{source}: times repeat, and no column is known to hold the ids of series: {_list(rest)}.",
-            hint=f"Name it with --id-col, such as --id-col '{text[0]}'.",
+            hint=f"Name it with --id-col, such as --id-col '{example}'; several with commas between.",
         )
     if named is not None:
-        return Layout(time, (named,), None, tuple(name for name in rest if name != named))
+        return Layout(time, (named,), (), tuple(name for name in rest if name != named))
     others = [name for name in rest if name != text[0]]
     raise DataError(
         f"{source}: column '{text[0]}' holds no numbers; beside it are {_list(others) or 'none'}.",
@@ -121,6 +131,19 @@ def _time(frame: pd.DataFrame, columns: list[str], *, taken: set[str | None], so
         f"{source}: no column of times among {_list(columns)}.",
         hint="Name it with --time-col; it should hold dates such as 2024-01-31, or steps with --freq int.",
     )
+
+
+def _given_ids(id_col: str | None, columns: list[str]) -> tuple[str, ...]:
+    if id_col is None:
+        return ()
+    return (id_col,) if id_col in columns else tuple(name.strip() for name in id_col.split(","))
+
+
+def _found_ids(columns: list[str], without: set[str | None]) -> tuple[str, ...]:
+    whole = _known(columns, IDS, without)
+    if whole is not None:
+        return (whole,)
+    return tuple(name for name in columns if name.strip().lower() in PARTS and name not in without)
 
 
 def _known(columns: list[str], names: tuple[str, ...], without: set[str | None]) -> str | None:

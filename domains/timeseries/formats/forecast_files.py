@@ -130,7 +130,11 @@ def frame_forecasts(
     ordinals = _ordinals(moments.values, name)
     found: list[Forecast | Quantiles] = []
     for run in runs:
-        found += _runs(run, ordinals, names[run[0]], canonical(name), columns, centre, values, source)
+        if (np.diff(ordinals[run]) == 0).any():
+            raise _same_time(
+                names[run[0]], canonical(name), bool((np.diff(moments.values[run]) == 0).any()), source
+            )
+        found += _runs(run, ordinals, names[run[0]], canonical(name), columns, centre, values)
     return found
 
 
@@ -138,6 +142,18 @@ def _ordinals(moments: Array, freq: str) -> Array:
     if canonical(freq) == INTEGER:
         return moments
     return np.asarray(pd.DatetimeIndex(moments).to_period(canonical(freq)).asi8)
+
+
+def _same_time(name: str, freq: str, exactly: bool, source: str) -> DataError:
+    if exactly:
+        return DataError(
+            f"{source}: series '{name}' has two forecasts of the same time.",
+            hint="Part them with a column cutoff: the last time of each history.",
+        )
+    return DataError(
+        f"{source}: series '{name}' has several forecasts in one period of '{freq}', the data's frequency.",
+        hint="Evaluate forecasts on the data they were made for.",
+    )
 
 
 def _runs(
@@ -148,15 +164,9 @@ def _runs(
     columns: dict[float, str],
     centre: str | None,
     values: dict[str, Array],
-    source: str,
 ) -> list[Forecast | Quantiles]:
     """The forecasts of one series: a new one starts after every hole."""
     steps = np.diff(ordinals[run])
-    if (steps == 0).any():
-        raise DataError(
-            f"{source}: series '{name}' has two forecasts of the same time.",
-            hint="Part them with a column cutoff: the last time of each history.",
-        )
     found: list[Forecast | Quantiles] = []
     for part in np.split(run, np.flatnonzero(steps != multiple_of(freq)) + 1):
         ordinal = int(ordinals[part[0]])

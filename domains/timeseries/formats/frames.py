@@ -22,7 +22,7 @@ class Reading:
     """How columns are to be read; None tells it from the data.
 
     Args:
-        id_col: the column of series ids of a long frame.
+        id_col: the column of series ids of a long frame; several with commas between, "store,item".
         time_col: the column of times.
         target_col: the column of values.
         freq: the frequency, in any spelling of `frequency.canonical`; "int" for whole numbers.
@@ -69,6 +69,8 @@ def read_frame(
     )
     if layout.ignored:
         notes.append(f"columns not read: {', '.join(layout.ignored)}.")
+    if layout.guessed or len(layout.ids) > 1:
+        notes.append(f"series told apart by {_columns(list(layout.ids))}.")
     moments = read_moments(
         table[layout.time],
         column=layout.time,
@@ -123,23 +125,26 @@ def _rows(
 ) -> tuple[pd.Series, Moments, Any]:
     """Every value with its id and its time, one row each."""
     n, series = len(table), len(layout.values)
-    if layout.id is not None:
-        ids = table[layout.id]
-        missing = np.asarray(ids.isna() | (ids.astype(str).str.strip() == ""))
-        if missing.any():
-            raise DataError(
-                f"{source}: column '{layout.id}': {int(missing.sum())} of {n} rows have no id, the first in "
-                f"row {int(np.argmax(missing)) + 1}.",
-                hint="Fill in the ids, or remove those rows.",
-            )
-        return _named(ids), moments, read[layout.values[0]].values
+    if layout.ids:
+        parts = [_named(table[name], name, source) for name in layout.ids]
+        joined = parts[0]
+        for part in parts[1:]:
+            joined = joined + "/" + part
+        return joined, moments, read[layout.values[0]].values
     ids = pd.Series(np.repeat(np.array(layout.values, dtype=object), n))
     times = Moments(np.tile(moments.values, series), moments.integer, moments.freq, moments.notes)
     return ids, times, np.concatenate([read[name].values for name in layout.values])
 
 
-def _named(ids: pd.Series) -> pd.Series:
+def _named(ids: pd.Series, column: str, source: str) -> pd.Series:
     """Ids as text; whole numbers that a missing cell once turned into fractions lose their '.0'."""
+    missing = np.asarray(ids.isna() | (ids.astype(str).str.strip() == ""))
+    if missing.any():
+        raise DataError(
+            f"{source}: column '{column}': {int(missing.sum())} of {len(ids)} rows have no id, the first in "
+            f"row {int(np.argmax(missing)) + 1}.",
+            hint="Fill in the ids, or remove those rows.",
+        )
     if pd.api.types.is_float_dtype(ids) and bool((ids == ids.round()).all()):
         ids = ids.astype(np.int64)
     return ids.astype(str).str.strip()

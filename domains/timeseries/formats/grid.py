@@ -137,8 +137,7 @@ def _ordinals(
             "none.",
             hint="Pass --freq D.",
         )
-    periods = index.to_period(freq)
-    ordinals = np.asarray(periods.asi8)
+    ordinals = _aligned(np.asarray(index.to_period(freq).asi8), freq, rows)
     for series, name in zip(rows, names, strict=True):
         same = np.diff(ordinals[series]) == 0
         if same.any():
@@ -148,8 +147,23 @@ def _ordinals(
                 f"({int(same.sum())} too many in all).",
                 hint="Pass the frequency the data have with --freq, or aggregate them to this one first.",
             )
+    periods = pd.PeriodIndex.from_ordinals(ordinals, freq=freq)
     stamp, notes = _stamp(index, periods, freq)
     return ordinals, stamp, notes
+
+
+def _aligned(ordinals: Array, freq: str, rows: Sequence[Array]) -> Array:
+    """Ordinals on the steps of a multiple such as "15min", for which pandas counts single minutes.
+
+    Series that keep to one step stay where they are, also from five past on; times that stray belong to the
+    step they fall in, counted from midnight.
+    """
+    step = multiple_of(freq)
+    if step == 1 or freq.lstrip("0123456789") not in {"h", "min", "s", "ms", "us"}:
+        return ordinals
+    if all(not ((ordinals[index] - ordinals[index[0]]) % step).any() for index in rows):
+        return ordinals
+    return ordinals - ordinals % step
 
 
 def _stamp(index: pd.DatetimeIndex, periods: pd.PeriodIndex, freq: str) -> tuple[str, list[str]]:

@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from core.errors import ConfigError, DataError
+from data import store
+from data.catalog import read_cards
 from domains.timeseries.data import Table
 from domains.timeseries.formats.builtin import BUILTIN, read_builtin
 from domains.timeseries.formats.delimited import read_delimited
@@ -46,8 +48,8 @@ def read_table(
 
     Args:
         source: a path (see `KNOWN`; ".gz" after text and JSON is fine), a folder of this project's data or of
-            a GluonTS dataset, a pandas frame long or wide, any GluonTS dataset, or a name of
-            `builtin.BUILTIN`.
+            a GluonTS dataset, a pandas frame long or wide, any GluonTS dataset, a name of `builtin.BUILTIN`,
+            or a dataset of the catalogue that is on this machine.
         id_col, time_col, target_col, freq, time_format, decimal: see `frames.Reading`.
 
     Returns:
@@ -90,6 +92,8 @@ def _read_path(source: str | Path, reading: Reading) -> Table:
     if not path.exists():
         if str(source) in BUILTIN:
             return read_builtin(str(source))
+        if str(source) in {card.name for card in read_cards() if card.domain == "timeseries" and card.files}:
+            return read_folder(store.path(str(source)), freq=reading.freq)
         raise DataError(
             f"there is no file or folder {path}.",
             hint=f"Give a path, or the name of a built-in table: {', '.join(sorted(BUILTIN))}.",

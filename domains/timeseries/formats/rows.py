@@ -1,7 +1,7 @@
 """Read GluonTS entries, one series a row: JSON lines, Parquet and Arrow files, and datasets in memory.
 
-An entry has `start` and `target`, perhaps `item_id` and `feat_static_cat`. Only the start is a time, so the
-frequency is given by the caller, by periods, or by a file beside; it cannot be told from the values.
+An entry has `start` and `target`, perhaps `item_id`, `feat_static_cat` and `freq`. Only the start is a time,
+so the frequency is given by the caller, the entry, periods, or a file beside; the values do not tell it.
 """
 
 import gzip
@@ -89,7 +89,7 @@ def read_entries(entries: Iterable[Entry], *, freq: str | None = None, source: s
 
     Args:
         entries: any GluonTS dataset, or mappings with `start` and `target`.
-        freq: the frequency where the starts are no periods.
+        freq: the frequency, where neither entries nor periods state it.
         source: what messages call it.
 
     Raises:
@@ -105,7 +105,8 @@ def read_entries(entries: Iterable[Entry], *, freq: str | None = None, source: s
         for key in ("start", "target"):
             if entry.get(key) is None:
                 raise DataError(f"{where} has no '{key}'.", hint="Each entry needs 'start' and 'target'.")
-        start, offset = _start(entry["start"], given, where)
+        stated = str(entry["freq"]) if isinstance(entry.get("freq"), str) else None
+        start, offset = _start(entry["start"], given or (canonical(stated) if stated else None), where)
         offsets.add(offset)
         series.append(Series(name, start, _target(entry["target"], where), _category(entry, where)))
     if not series:

@@ -139,7 +139,8 @@ def _write_entries(table: Table, path: Path) -> None:
 def _line(item: Series) -> str:
     # GluonTS reads the word NaN as a missing value; JSON itself has none.
     values = ["NaN" if np.isnan(value) else value for value in item.target.tolist()]
-    row: dict[str, Any] = {"item_id": item.item_id, "start": start_text(item.start), "target": values}
+    row: dict[str, Any] = {"item_id": item.item_id, "start": start_text(item.start), "freq": item.freq}
+    row["target"] = values
     if item.category:
         row["feat_static_cat"] = list(item.category)
     return json.dumps(row, ensure_ascii=False)
@@ -150,6 +151,7 @@ def _write_rows(table: Table, path: Path) -> None:
         {
             "item_id": [item.item_id for item in table],
             "start": [start_text(item.start) for item in table],
+            "freq": [item.freq for item in table],
             "target": [item.target for item in table],
         }
     )
