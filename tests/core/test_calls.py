@@ -8,21 +8,23 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.analytic import Mixture
 from core.classify import classify
 from core.denoise import Posterior
 from core.density.path import path_density
-from core.infer.fk import fk_sample
+from core.infer import fk_sample, twist, twisted
 from core.inverse import solve
 from core.inverse.operators import Matrix
 from core.plan import Plan, ancestral, ddim, karras
 from core.process import Karras
 from core.run import sample
 from core.steer import Joint, Measurement, steered
+from core.steer.compose import both, composed
 from core.steer.guidance import classifier, classifier_free, doubled, given
 from core.steer.measured import Observation, dps, explicit, pigdm
+from core.steer.minority import Noisy, minority
 from core.steer.shift import shifted
 from core.steer.superpose import Average, superpose
 from tests.fixtures.mixtures import ring8
@@ -140,6 +142,25 @@ def seen() -> Observation:
     return Observation(Matrix(EYE[:1]), Y, 0.3)
 
 
+def rareness() -> Noisy:
+    net = nn.Linear(2, 2, dtype=F64)
+
+    class Flat(nn.Module):
+        def forward(self, x: Tensor, level: Tensor) -> Tensor:
+            out: Tensor = net(x)
+            return out
+
+    return Noisy(Flat(), PROCESS)
+
+
+def twisted_run(model: Watched) -> int:
+    plan, x, gen = noisy_plan()
+    law = twist(model, lambda mean, t: -mean.square().sum(1))
+    found = fk_sample(plan, law, twisted(PROCESS, lambda x: -x.square().sum(1)), x, gen)
+    assert found.calls == model.calls
+    return plan.evaluations
+
+
 METHODS: dict[str, Callable[[Watched], int]] = {
     "given": rows_and_run(False, lambda d, p: given(d, None)),
     "classifier_free": rows_and_run(False, lambda d, p: classifier_free(d, 2.0)),
@@ -149,6 +170,10 @@ METHODS: dict[str, Callable[[Watched], int]] = {
     "explicit": rows_and_run(False, lambda d, p: explicit(d, seen(), lambda t: 0.5)),
     "pigdm": rows_and_run(False, lambda d, p: pigdm(d, seen())),
     "dps": rows_and_run(False, lambda d, p: dps(d, seen(), p)),
+    "composed": rows_and_run(False, lambda d, p: composed((RING, RING), (1.0, -0.5), base=d)),
+    "both": rows_and_run(False, lambda d, p: both(d, RING)),
+    "minority": rows_and_run(False, lambda d, p: minority(d, rareness(), 1)),
+    "twist": twisted_run,
     **{f"joint {rule}": joint(rule) for rule in ("projection", "x0", "dps", "pigdm")},
     "superpose": superposed,
     "path_density": followed,
