@@ -37,6 +37,7 @@ __all__ = [
     "quantile_losses",
     "score",
     "seasonal_error",
+    "standard_error",
     "weighted_quantile_losses",
     "width",
 ]
@@ -217,7 +218,7 @@ def score(
         widths[str(percent)] = _finite(width(labels, low, high)) if told else None
     return Scores(
         mean_wql=_finite(float(losses.mean())),
-        mean_wql_standard_error=_finite(_standard_error(labels, quantiles, levels)),
+        mean_wql_standard_error=_finite(standard_error(labels, quantiles, levels)),
         wql={f"{level:g}": _finite(float(loss)) for level, loss in zip(levels, losses, strict=True)},
         nd=_finite(normalized_deviation(labels, median)),
         nrmse=_finite(nrmse(labels, mean)),
@@ -262,7 +263,7 @@ def _check_pairs(forecasts: Sequence[Predicted], instances: Sequence[Instance]) 
             )
 
 
-def _standard_error(labels: Array, quantiles: Array, levels: Sequence[float]) -> float:
+def standard_error(labels: Array, quantiles: Array, levels: Sequence[float]) -> float:
     """Standard error over instances of a ratio of sums, linearised (Cochran 1977, eq. 2.46)."""
     n = len(labels)
     losses = np.nansum(quantile_losses(labels, quantiles, levels).mean(axis=0), axis=1)
