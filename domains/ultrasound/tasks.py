@@ -68,10 +68,10 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         "generation",
-        "library",
-        "core.run.sample",
-        "pictures drawn from a prior that `train bmode` made; no command",
-        ("ultrasound B-mode",),
+        "command",
+        "sample",
+        "lines drawn from a prior, with noise search; pictures by core.run.sample and a prior of train bmode",
+        ("ultrasound lines",),
         HEART,
     ),
     Task(
