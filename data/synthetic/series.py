@@ -124,11 +124,20 @@ class SeasonalAR:
                 f"expected a value for each of {len(seen)} times, got {len(values)}.",
                 hint="Leave missing points out of both.",
             )
+        weights, covariance = self.weights(seen, wanted)
+        return Exact(self.level + weights @ (np.asarray(values, dtype=np.float64) - self.level), covariance)
+
+    def weights(self, seen: Array, wanted: Array) -> tuple[Array, Array]:
+        """What `given` needs of the times alone, worth keeping for many series seen at the same ones.
+
+        Returns:
+            (len(wanted), len(seen)), the weights of the deviations from the level, and the covariance of the
+            law.
+        """
         prior = self.covariance(wanted, wanted)
-        if not len(seen):
-            return Exact(np.full(len(wanted), self.level), prior)
         across = self.covariance(wanted, seen)
+        if not len(seen):
+            return across, prior
         weights = np.linalg.solve(self.covariance(seen, seen), across.T).T
-        mean = self.level + weights @ (np.asarray(values, dtype=np.float64) - self.level)
         covariance = prior - weights @ across.T
-        return Exact(mean, (covariance + covariance.T) / 2)
+        return weights, (covariance + covariance.T) / 2
