@@ -93,7 +93,8 @@ def _without_ids(
     frame: pd.DataFrame, time: str, rest: list[str], numeric: list[str], named: str | None, source: str
 ) -> Layout:
     text = [name for name in rest if name not in numeric and not _empty(frame[name])]
-    repeats = bool(frame[time].duplicated().any())
+    # Two series of one span repeat half of the times; an hour that the clock repeats is no second series.
+    repeats = len(rest) > 1 and float(frame[time].duplicated().mean()) > 0.3
     if not text and not repeats:
         return Layout(time, tuple(rest))
     value = named or (numeric[0] if len(numeric) == 1 else None)
