@@ -4,22 +4,21 @@ Bands are the central 50 and 90 % of the samples (80 % where a forecast knows no
 median. Every function writes `out` (PNG or SVG) and the CSV of the same stem, and returns both paths.
 """
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from core.errors import DataError
-from core.palette import COLOURS, STYLE
+from core.palette import COLOURS
 from domains.timeseries.data import Array, Forecast, Series
 from domains.timeseries.frequency import times
 from domains.timeseries.metrics import Predicted
+from domains.timeseries.panels import axis, cell, figure, finish, panels, style, write_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["plot_forecasts", "plot_imputation", "plot_refinement", "plot_scores"]
 
@@ -56,13 +55,13 @@ def plot_forecasts(
     known = list(truths) if truths is not None else [None] * len(forecasts)
     _same_length(forecasts, known, "truths")
     rows: list[list[str]] = []
-    with _style():
-        fig, axes = _panels(len(forecasts))
+    with style():
+        fig, axes = panels(len(forecasts))
         for i, (forecast, history, truth) in enumerate(zip(forecasts, histories, known, strict=True)):
             ax = axes[i]
             shown = history.cut(max(0, len(history) - (tail or 3 * len(forecast))))
             _draw_history(ax, shown, stamp)
-            at = _axis(times(forecast.start, len(forecast), stamp))
+            at = axis(times(forecast.start, len(forecast), stamp))
             bounds = _draw_fan(ax, at, forecast)
             for j, (name, several) in enumerate((others or {}).items()):
                 ax.plot(at, several[i].quantile(0.5), color=COLOURS[j + 1], lw=1, ls="--", label=name)
@@ -71,9 +70,9 @@ def plot_forecasts(
             ax.set_title(forecast.item_id, loc="left")
             ax.set_ylabel(f"value ({unit})" if unit else "value")
             rows += _fan_rows(forecast, shown, bounds, truth, stamp)
-        _finish(fig, axes, at)
+        finish(fig, axes, at)
         fig.savefig(out)
-    return out, _write_csv(out, ["item_id", "timestamp", "part", "value", *_BOUNDS], rows)
+    return out, write_csv(out, ["item_id", "timestamp", "part", "value", *_BOUNDS], rows)
 
 
 def plot_imputation(
@@ -98,9 +97,9 @@ def plot_imputation(
         )
     missing = np.isnan(series.target)
     filled = Forecast(series.item_id, series.start, np.where(missing, samples, series.target))
-    at = _axis(times(series.start, len(series), stamp))
-    with _style():
-        fig, axes = _panels(1, width=7.5)
+    at = axis(times(series.start, len(series), stamp))
+    with style():
+        fig, axes = panels(1, width=7.5)
         ax = axes[0]
         bounds = _bounds(filled)
         # Bands reach to the observed neighbours of a gap, so that it has no open end.
@@ -114,17 +113,17 @@ def plot_imputation(
             ax.plot(at, np.where(missing, truth, np.nan), "x", color=COLOURS[3], ms=4, label="truth")
         ax.set_ylabel(f"value ({unit})" if unit else "value")
         ax.set_title(series.item_id, loc="left")
-        _finish(fig, [ax], at)
+        finish(fig, [ax], at)
         fig.savefig(out)
     stamps = times(series.start, len(series), stamp)
     rows = [
-        [series.item_id, str(stamps[t]), "missing" if missing[t] else "observed", _cell(series.target[t])]
-        + ([_cell(bounds[name][t]) for name in _BOUNDS] if missing[t] else [""] * len(_BOUNDS))
-        + ([_cell(truth[t])] if truth is not None else [])
+        [series.item_id, str(stamps[t]), "missing" if missing[t] else "observed", cell(series.target[t])]
+        + ([cell(bounds[name][t]) for name in _BOUNDS] if missing[t] else [""] * len(_BOUNDS))
+        + ([cell(truth[t])] if truth is not None else [])
         for t in range(len(series))
     ]
     header = ["item_id", "timestamp", "part", "value", *_BOUNDS, *(["truth"] if truth is not None else [])]
-    return out, _write_csv(out, header, rows)
+    return out, write_csv(out, header, rows)
 
 
 def plot_refinement(
@@ -141,21 +140,21 @@ def plot_refinement(
 ) -> tuple[Path, Path]:
     """Draw the forecast of a base model and what refinement made of it, side by side on one scale."""
     rows: list[list[str]] = []
-    with _style():
-        fig, axes = _panels(2, share=True)
+    with style():
+        fig, axes = panels(2, share=True)
         for ax, name, forecast in zip(axes, names, (before, after), strict=True):
             shown = history.cut(max(0, len(history) - (tail or 3 * len(forecast))))
             _draw_history(ax, shown, stamp)
-            at = _axis(times(forecast.start, len(forecast), stamp))
+            at = axis(times(forecast.start, len(forecast), stamp))
             bounds = _draw_fan(ax, at, forecast)
             if truth is not None:
                 ax.plot(at, truth, color=TRUTH, lw=1, label="truth")
             ax.set_title(f"{forecast.item_id}, {name}", loc="left")
             rows += [[name, *row] for row in _fan_rows(forecast, shown, bounds, truth, stamp)]
         axes[0].set_ylabel(f"value ({unit})" if unit else "value")
-        _finish(fig, axes, at)
+        finish(fig, axes, at)
         fig.savefig(out)
-    return out, _write_csv(out, ["when", "item_id", "timestamp", "part", "value", *_BOUNDS], rows)
+    return out, write_csv(out, ["when", "item_id", "timestamp", "part", "value", *_BOUNDS], rows)
 
 
 def plot_scores(scores: Mapping[str, float | None], out: Path, *, label: str) -> tuple[Path, Path]:
@@ -167,8 +166,8 @@ def plot_scores(scores: Mapping[str, float | None], out: Path, *, label: str) ->
     """
     names = list(scores)
     values = [float("nan") if scores[name] is None else float(scores[name] or 0) for name in names]
-    with _style():
-        fig = _figure(5.0, 0.8 + 0.34 * len(names))
+    with style():
+        fig = figure(5.0, 0.8 + 0.34 * len(names))
         ax = fig.subplots()
         at = np.arange(len(names))
         bars = ax.barh(at, np.nan_to_num(values), color=[COLOURS[i % len(COLOURS)] for i in at], height=0.7)
@@ -178,8 +177,8 @@ def plot_scores(scores: Mapping[str, float | None], out: Path, *, label: str) ->
         ax.set_xlabel(label)
         ax.margins(x=0.15)
         fig.savefig(out)
-    table = [[name, _cell(value)] for name, value in zip(names, values, strict=True)]
-    return out, _write_csv(out, ["model", label], table)
+    table = [[name, cell(value)] for name, value in zip(names, values, strict=True)]
+    return out, write_csv(out, ["model", label], table)
 
 
 _BOUNDS = ("low", "q25", "median", "q75", "high")
@@ -192,7 +191,7 @@ def _bounds(forecast: Predicted) -> dict[str, Array]:
 
 
 def _draw_history(ax: "Axes", shown: Series, stamp: str) -> None:
-    ax.plot(_axis(times(shown.start, len(shown), stamp)), shown.target, color=INK, lw=0.8, label="history")
+    ax.plot(axis(times(shown.start, len(shown), stamp)), shown.target, color=INK, lw=0.8, label="history")
 
 
 def _draw_fan(ax: "Axes", at: Any, forecast: Predicted) -> dict[str, Array]:
@@ -212,67 +211,14 @@ def _fan_rows(
     before = times(shown.start, len(shown), stamp)
     after = times(forecast.start, len(forecast), stamp)
     rows = [
-        [forecast.item_id, str(before[t]), "history", _cell(shown.target[t])] + [""] * len(_BOUNDS)
+        [forecast.item_id, str(before[t]), "history", cell(shown.target[t])] + [""] * len(_BOUNDS)
         for t in range(len(shown))
     ]
     for t in range(len(forecast)):
-        value = "" if truth is None else _cell(truth[t])
-        cells = [_cell(bounds[name][t]) for name in _BOUNDS]
+        value = "" if truth is None else cell(truth[t])
+        cells = [cell(bounds[name][t]) for name in _BOUNDS]
         rows.append([forecast.item_id, str(after[t]), "forecast", value, *cells])
     return rows
-
-
-def _style() -> Any:
-    import matplotlib as mpl
-
-    settings: Any = dict(STYLE)  # matplotlib types its keys as literals
-    return mpl.rc_context(settings)
-
-
-def _figure(wide: float, tall: float) -> "Figure":
-    """A figure outside pyplot's global state; saving as PNG uses the Agg canvas."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(wide, tall))
-    FigureCanvasAgg(fig)
-    return fig
-
-
-def _panels(n: int, *, width: float = 5.2, share: bool = False) -> tuple["Figure", list["Axes"]]:
-    """A figure with `n` panels in one or two columns, with short dates below them."""
-    if not n:
-        raise DataError("there is no forecast to draw.", hint="Give at least one.")
-    columns = 1 if n == 1 else 2
-    rows = -(-n // columns)
-    fig = _figure(width if columns == 1 else 2 * 4.2, 2.3 * rows + 0.6)
-    axes = list(np.atleast_1d(np.asarray(fig.subplots(rows, columns, sharey=share, squeeze=False))).ravel())
-    for ax in axes[n:]:
-        ax.set_axis_off()
-    return fig, axes[:n]
-
-
-def _axis(index: Any) -> Any:
-    """Times as matplotlib draws them: dates, or whole numbers."""
-    return index.to_numpy()
-
-
-def _finish(fig: "Figure", axes: Sequence["Axes"], at: Any) -> None:
-    """Short dates below the panels, and above them one legend of all that is drawn in any."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    named: dict[str, Any] = {}
-    for ax in axes:
-        if np.issubdtype(at.dtype, np.datetime64):
-            locator = AutoDateLocator(minticks=3, maxticks=8)
-            ax.xaxis.set_major_locator(locator)
-            ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        else:
-            ax.set_xlabel("step")
-        handles, names = ax.get_legend_handles_labels()
-        named |= dict(zip(names, handles, strict=True))
-    order = sorted(named, key=lambda name: name == "truth")
-    fig.legend([named[name] for name in order], order, loc="outside upper right", ncols=len(order))
 
 
 def _same_length(first: Sequence[Any], second: Sequence[Any], what: str) -> None:
@@ -280,16 +226,3 @@ def _same_length(first: Sequence[Any], second: Sequence[Any], what: str) -> None
         raise DataError(
             f"expected {what} for {len(first)} forecasts, got {len(second)}.", hint="Give one each, in order."
         )
-
-
-def _cell(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.6g}"
-
-
-def _write_csv(out: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
-    path = out.with_suffix(".csv")
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-    return path

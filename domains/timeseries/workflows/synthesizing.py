@@ -1,0 +1,95 @@
+"""Drawing synthetic windows, and scoring them by what a linear map learns from them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import ConfigError
+from core.outlook import Outlook, Ready, at_once
+from core.progress import Progress, silent
+from domains.timeseries.config import SampleConfig, checked
+from domains.timeseries.data import Instance, split
+from domains.timeseries.density_plots import plot_windows
+from domains.timeseries.formats.frames import Reading
+from domains.timeseries.formats.read import open_table
+from domains.timeseries.formats.write import write_table
+from domains.timeseries.lps import linear_predictive_score, real_windows
+from domains.timeseries.sampling import plan_of
+from domains.timeseries.synthesize import as_table, synthesize
+from domains.timeseries.tsdiff import check_frequency
+from domains.timeseries.workflows.opening import open_run
+
+__all__ = ["synthesize_file"]
+
+
+def synthesize_file(
+    run: str,
+    folder: Path,
+    *,
+    n: int = 1000,
+    data: str | Path | None = None,
+    reading: Reading = Reading(),
+    windows: int | None = None,
+    sampling: dict[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    ready: Ready = at_once,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Draw windows and write them as a table of series; with data, score them.
+
+    Args:
+        n: windows.
+        data: table whose test windows the Linear Predictive Score is measured on.
+        windows: K of that table.
+        sampling: sampler and steps; 100 steps of DDPM by default, as published.
+
+    Returns:
+        Report: settings and, with data, the score of synthetic and of real windows; lower is better.
+    """
+    from core.device import choose_device
+
+    where, note = choose_device(device)
+    model = open_run(run)
+    given = {key: value for key, value in (sampling or {}).items() if value is not None}
+    settings = checked(SampleConfig, {"sampler": "ddpm", "guidance": "none", **given})
+    plan = plan_of(model, settings)
+    if n < 1:
+        raise ConfigError(f"n must be at least 1 window, got {n}.")
+    c, p = model.shape.context, model.shape.prediction
+    table = training = None
+    instances: list[Instance] = []
+    if data is not None:
+        table = open_table(data, reading)
+        check_frequency(model, table.series[0])
+        training, instances = split(table, p, windows)
+    lines = (
+        f"synthesize {n} windows of {c} + {p} points from {run}: {plan.name}, {plan.evaluations} calls each",
+        *([f"score them on {len(instances)} test windows of {data}"] if instances else []),
+        *([note] if note else []),
+    )
+    ready(Outlook(lines, device=str(where)))
+    made = synthesize(model.to(where), n, sampling=settings, seed=seed, progress=progress)
+    write_table(as_table(made, model.freq), folder / "synthetic.parquet", overwrite=overwrite)
+    real = None
+    report: dict[str, Any] = {
+        "run": run,
+        "windows": n,
+        "context_length": c,
+        "prediction_length": p,
+        "sampling": settings.model_dump(mode="json"),
+    }
+    if training is not None:
+        gen = np.random.default_rng(seed)
+        real = real_windows(training, max(n, 1000), context_length=c, prediction_length=p, gen=gen)
+        scores = {
+            "synthetic": linear_predictive_score(made, instances, prediction_length=p),
+            "real": linear_predictive_score(real[: max(n, 1000)], instances, prediction_length=p),
+        }
+        (folder / "lps.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        report |= {"data": str(data), "instances": len(instances), "linear_predictive_score": scores}
+    plot_windows(made, folder / "windows.png", real=real, context=c)
+    return report
