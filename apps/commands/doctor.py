@@ -20,7 +20,7 @@ EXTRAS = {
     ),
     "graphs": ("torch-geometric", "rdkit", "networkx"),
     "music": ("torchaudio", "soundfile"),
-    "timeseries": ("gluonts", "pandas"),
+    "timeseries": ("gluonts", "pandas", "pyarrow", "statsmodels"),
     "language": ("tokenizers",),
     "studio": ("gradio",),
 }
