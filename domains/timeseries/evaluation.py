@@ -267,6 +267,8 @@ def evaluate_file(
         f"{many(len(instances), 'test instance')}: {many(k, 'window')} of {many(p, 'point')} a series",
         *(f"note: {note}" for note in table.notes),
     )
+    if table.freq == "D" and season is None and table.seasonality is None:
+        plan += ("note: the season of daily data is 1 day, as GluonTS has it; a weekly one is --season 7.",)
     ready(Outlook(plan))
     report = evaluate(
         table,

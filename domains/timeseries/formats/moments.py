@@ -65,7 +65,9 @@ def read_moments(
         DataError: a cell is empty or no time, the order of day and month cannot be told, or only some cells
             carry a time zone.
     """
-    missing = np.asarray(cells.isna()) | np.array([str(cell).strip() == "" for cell in cells])
+    missing = np.asarray(cells.isna())
+    if cells.dtype == object or pd.api.types.is_string_dtype(cells):
+        missing = missing | np.array([str(cell).strip() == "" for cell in cells], dtype=bool)
     if missing.any():
         row = int(np.argmax(missing)) + 1
         raise DataError(
