@@ -19,6 +19,8 @@ LIBRARIES = {
     "matplotlib": "matplotlib",
     "PIL": "pillow",
     "monai": "monai",
+    "pyarrow": "pyarrow",
+    "statsmodels": "statsmodels",
     "h5py": "h5py",
     "hdf5plugin": "hdf5plugin",
     "pydicom": "pydicom",
