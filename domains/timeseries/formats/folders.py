@@ -60,7 +60,8 @@ def read_archive(path: Path, *, freq: str | None = None) -> Table:
             with tarfile.open(path) as archive:
                 archive.extractall(folder, filter="data")
         except (tarfile.TarError, OSError, EOFError) as err:
-            raise DataError(f"{path} cannot be unpacked: {err}.", hint="Download it again.") from err
+            said = str(err).strip().splitlines()[0].rstrip(":. ")
+            raise DataError(f"{path} cannot be unpacked: {said}.", hint="Download it again.") from err
         table = read_folder(Path(folder), freq=freq)
     name = path.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
     return replace(table, name=name)
@@ -71,6 +72,8 @@ def _json_object(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as err:
         raise DataError(f"{path} is not JSON: {err}.", hint="Write the file again.") from err
+    if isinstance(found, dict) and "time_granularity" in found:
+        found.setdefault("freq", found["time_granularity"])  # archives of GluonTS before 2020
     if not isinstance(found, dict) or "freq" not in found:
         raise DataError(f"{path} has no 'freq'.", hint='Add the frequency, such as "freq": "h".')
     return found
@@ -124,7 +127,7 @@ def _gluonts(path: Path, meta: Path, freq: str | None) -> Table:
     numbered = [{**entry, "item_id": str(i)} for i, entry in enumerate(test)]
     windows = read_entries(numbered, freq=name, source=str(path / "test"))
     names = _names(training or test)
-    p = int(horizon) if horizon else None
+    p = int(horizon) if horizon else _horizon(windows.series, len(names))
     folded = _folded(windows.series, names, p)
     if folded is None:
         note = "test windows are no prefixes of common series: each is kept as a series of its own."
@@ -151,6 +154,12 @@ def _names(entries: Sequence[Entry]) -> list[str]:
     """Ids of the series behind entries: their own where each has another, else their numbers."""
     own = [str(entry.get("item_id", i)) for i, entry in enumerate(entries)]
     return own if len(set(own)) == len(own) else [str(i) for i in range(len(entries))]
+
+
+def _horizon(windows: Sequence[Series], n: int) -> int | None:
+    """What the lengths of a series' windows differ by, where the metadata do not say."""
+    lengths = sorted(len(item) for item in windows[::n])
+    return lengths[1] - lengths[0] if len(lengths) > 1 else None
 
 
 def _folded(windows: Sequence[Series], names: Sequence[str], p: int | None) -> tuple[Series, ...] | None:

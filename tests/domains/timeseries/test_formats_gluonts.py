@@ -125,6 +125,14 @@ def test_test_windows_of_a_gluonts_dataset_fold_back_into_their_series(tmp_path:
         assert len(instances) == 9
 
 
+def test_the_horizon_of_an_old_archive_is_read_off_its_windows(tmp_path: Path) -> None:
+    folder, whole = archive(tmp_path)
+    (folder / "metadata" / "metadata.json").write_text('{"time_granularity": "1H"}')
+    found = read_table(folder)
+    assert (found.freq, found.prediction_length, found.rolling_windows) == ("h", 4, 3)
+    assert len(found) == len(whole)
+
+
 def test_windows_that_are_no_prefixes_stay_apart_with_a_note(tmp_path: Path) -> None:
     folder, _ = archive(tmp_path)
     test = folder / "test" / "data.json"
