@@ -155,7 +155,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experts, Path]:
     gen, folder = torch.Generator().manual_seed(0), tmp_path_factory.mktemp("experts")
     model = PAIR.under(EDM)
     data = generated(model, default(EDM, 25, data_std=PAIR.data_std), torch.zeros(2, dtype=F64), 2000, gen)
-    config = FitConfig(steps=150, batch=64, lr=0.05, schedule="cosine", ema=None, every_steps=None)
+    config = FitConfig(steps=120, batch=64, lr=0.05, schedule="cosine", ema=None, every_steps=None)
     experts = train_experts(
         Linear().eval(),
         EDM,
@@ -244,9 +244,8 @@ def test_guidance_by_trained_experts_draws_the_class(trained: tuple[Experts, Pat
     frozen = Experts(Ranges.even(EDM, 1), (Expert(Linear(), EDM, PAIR.data_std),))
     near, far = gap(experts.log_prob(y)), gap(frozen.log_prob(y))
     print(f"mean of the class missed by {near:.3f} with experts, {far:.3f} with the frozen classifier")
-    # Standard error .018.
-    assert near < 0.12
-    assert far > near + 0.1
+    # Standard error .018; what the experts miss is the change of the exact slope within their ranges.
+    assert near < far / 4
 
 
 def test_dense_answers_are_guided_by_their_distance() -> None:
