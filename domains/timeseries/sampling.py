@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -209,10 +210,10 @@ def _pieces(
 ) -> list[list[tuple[int, int]]]:
     if device.type != "cpu":
         return [rows[i : i + most] for i in range(0, len(rows), most)]
-    out = []
-    for number, job in enumerate(jobs):
-        own = [(number, index) for index in job.samples]
-        out += [own[i : i + PIECE] for i in range(0, len(own), PIECE)]
+    out: list[list[tuple[int, int]]] = []
+    for _, own in groupby(rows, key=lambda row: jobs[row[0]].key):
+        group = list(own)
+        out += [group[i : i + PIECE] for i in range(0, len(group), PIECE)]
     return out
 
 

@@ -88,7 +88,7 @@ def test_a_guided_run_is_the_published_loop(name: str, quantile: bool, placement
     size = (n, shape.channels, shape.length)
     x, *noises = (torch.randn(size, generator=gen, dtype=torch.float64) for _ in range(SHORT.steps + 1))
     plan = ancestral(SHORT, ddim_times(25, 25))
-    steered = self_guided(model.denoiser, known, 2.0, plan, placement=placement)  # type: ignore[arg-type]
+    steered = self_guided(model.denoiser, known, 2.0, plan, placement=placement)
     found = sample(plan, steered, x, noises=[*noises[:-1], None])
     exact = published(known, net, x, noises, 2.0, placement)
     assert torch.allclose(found, exact, atol=1e-8)
@@ -203,7 +203,7 @@ class Counting:
 
     def __call__(self, x: Tensor, t: float, cond: object = None) -> object:
         self.calls += 1
-        return self.inner(x, t, cond)  # type: ignore[operator]
+        return self.inner(x, t, cond)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_the_paper_placement_calls_the_network_once_a_step(rule: Rule, placement
     counting = Counting(model.denoiser)
     known = known_of(model.shape, 2, quantile=True, gen=gen)
     plan = ancestral(DDPM, ddim_times(100, 100))
-    steered = self_guided(counting, known, 1.0, plan, rule=rule, placement=placement)  # type: ignore[arg-type]
+    steered = self_guided(counting, known, 1.0, plan, rule=rule, placement=placement)
     sample(plan, steered, torch.randn(2, 1, 9, generator=gen), Seeds([0, 1]))
     assert counting.calls == calls
 
@@ -247,9 +247,9 @@ def test_settings_that_cannot_guide_are_refused() -> None:
     with pytest.raises(ConfigError, match="positive, got 0"):
         self_guided(model.denoiser, known, 0, plan)
     with pytest.raises(ConfigError, match="unknown placement"):
-        self_guided(model.denoiser, known, 1, plan, placement="late")  # type: ignore[arg-type]
+        self_guided(model.denoiser, known, 1, plan, placement="late")
     with pytest.raises(ConfigError, match="unknown guidance rule"):
-        self_guided(model.denoiser, known, 1, plan, rule="both")  # type: ignore[arg-type]
+        self_guided(model.denoiser, known, 1, plan, rule="both")
     with pytest.raises(ConfigError, match="variance rule"):
         self_guided(model.denoiser, known, 1, ddim(DDPM, ddim_times(100, 10)))
     with pytest.raises(ConfigError, match="variance rule"):
