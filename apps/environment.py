@@ -32,6 +32,7 @@ LIBRARIES = {
     "torch_geometric": "torch-geometric",
     "rdkit": "rdkit",
     "networkx": "networkx",
+    "fcd_torch": "fcd-torch",
     "torchaudio": "torchaudio",
     "soundfile": "soundfile",
     "gluonts": "gluonts",

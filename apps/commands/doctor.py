@@ -18,7 +18,7 @@ EXTRAS = {
         "tifffile",
         "scikit-image",
     ),
-    "graphs": ("torch-geometric", "rdkit", "networkx"),
+    "graphs": ("torch-geometric", "rdkit", "networkx", "fcd-torch", "pyarrow"),
     "music": ("torchaudio", "soundfile"),
     "timeseries": ("gluonts", "pandas", "pyarrow", "statsmodels"),
     "language": ("tokenizers",),
