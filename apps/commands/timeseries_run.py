@@ -384,6 +384,10 @@ def synthesize(
         str | None,
         typer.Option("--lps", help="Table to score them on (Linear Predictive Score).", show_default=False),
     ] = None,
+    downstream: Annotated[
+        str | None,
+        typer.Option(help="Train these on the windows too: deepar,transformer.", show_default=False),
+    ] = None,
     windows: Windows = None,
     sampler: SamplerName = None,
     steps: Steps = None,
@@ -400,7 +404,8 @@ def synthesize(
 
     folder = out or Path("runs/timeseries-synthesize")
     settings = {"sampler": sampler, "num_steps": steps}
-    config = {"run": run, "n": n, "lps": lps, "windows": windows, **settings}
+    names = [] if downstream is None else downstream.split(",")
+    config = {"run": run, "n": n, "lps": lps, "downstream": names, "windows": windows, **settings}
     with claimed(
         folder, command="timeseries synthesize", config=config, seed=seed, force=force, quiet=quiet
     ) as claim:
@@ -409,6 +414,7 @@ def synthesize(
             folder,
             n=n,
             data=lps,
+            downstream=names,
             windows=windows,
             sampling=settings,
             seed=seed,

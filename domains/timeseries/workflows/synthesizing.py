@@ -1,17 +1,19 @@
 """Drawing synthetic windows, and scoring them by what a linear map learns from them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from core.errors import ConfigError
+from core.errors import ConfigError, unknown
 from core.outlook import Outlook, Ready, at_once
 from core.progress import Progress, silent
 from domains.timeseries.config import SampleConfig, checked
 from domains.timeseries.data import Instance, split
 from domains.timeseries.density_plots import plot_windows
+from domains.timeseries.downstream import Downstream, downstream_score
 from domains.timeseries.formats.frames import Reading
 from domains.timeseries.formats.read import open_table
 from domains.timeseries.formats.write import write_table
@@ -32,6 +34,7 @@ def synthesize_file(
     data: str | Path | None = None,
     reading: Reading = Reading(),
     windows: int | None = None,
+    downstream: Sequence[str] = (),
     sampling: dict[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -45,6 +48,7 @@ def synthesize_file(
         n: windows.
         data: table whose test windows the Linear Predictive Score is measured on.
         windows: K of that table.
+        downstream: forecasters trained on the windows, and on as many real ones: "deepar", "transformer".
         sampling: sampler and steps; 100 steps of DDPM by default, as published.
 
     Returns:
@@ -59,6 +63,11 @@ def synthesize_file(
     plan = plan_of(model, settings)
     if n < 1:
         raise ConfigError(f"n must be at least 1 window, got {n}.")
+    for name in downstream:
+        if name not in get_args(Downstream):
+            raise unknown("downstream model", name, get_args(Downstream))
+    if downstream and data is None:
+        raise ConfigError("downstream models are tested on real series.", hint="Pass the table with --lps.")
     c, p = model.shape.context, model.shape.prediction
     table = training = None
     instances: list[Instance] = []
@@ -89,6 +98,20 @@ def synthesize_file(
             "synthetic": linear_predictive_score(made, instances, prediction_length=p),
             "real": linear_predictive_score(real[: max(n, 1000)], instances, prediction_length=p),
         }
+        for number, name in enumerate(downstream):
+            progress(f"train {name}", number, len(downstream), None)
+            scores |= {
+                f"{name}, {kind}": downstream_score(
+                    drawn,
+                    instances,
+                    prediction_length=p,
+                    freq=model.freq,
+                    season=model.season,
+                    model=name,
+                    seed=seed,
+                )
+                for kind, drawn in (("synthetic", made), ("real", real[: len(made)]))
+            }
         (folder / "lps.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
         report |= {"data": str(data), "instances": len(instances), "linear_predictive_score": scores}
     plot_windows(made, folder / "windows.png", real=real, context=c)
