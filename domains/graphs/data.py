@@ -311,6 +311,7 @@ class GraphSet:
         splits: row numbers by name: "train", "test", some sets "val".
         smiles: canonical SMILES of each graph of a molecular set, else ().
         rows: row of the source that each graph came from, (G,); rows that were dropped are missing here.
+        properties: (G,) float64 values by name, where the source has such columns.
         notes: what reading changed, one line each.
     """
 
@@ -319,7 +320,8 @@ class GraphSet:
     splits: Mapping[str, Array]
     smiles: tuple[str, ...] = ()
     rows: Array | None = None
-    notes: tuple[str, ...] = field(default=())
+    properties: Mapping[str, Array] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, at in self.splits.items():
