@@ -22,10 +22,10 @@ from torch import Tensor
 
 from core.denoise import Denoiser, Posterior
 from core.errors import ConfigError
-from core.plan.table import AnyRow, JointRow, LangevinRow, Plan, Row, TokenRow
+from core.plan.table import AnyRow, JointRow, LangevinRow, Plan, Row, TokenRow, adaptive
 from core.state import Source, State, per_sample, take, tree_map, uniform
 
-__all__ = ["Latent", "Step", "Switch", "decode", "encode", "sample", "steps"]
+__all__ = ["Kicks", "Latent", "Step", "Switch", "decode", "encode", "sample", "steps"]
 
 
 class Step(NamedTuple):
@@ -39,6 +39,13 @@ class Step(NamedTuple):
     posterior: Posterior
     noise: Any
     next: Any
+
+
+class Kicks(NamedTuple):
+    """The two noises of a Langevin row that steps on: z of the corrector, and the fresh xi of the step."""
+
+    walk: Any
+    fresh: Any
 
 
 class Switch(NamedTuple):
@@ -96,15 +103,15 @@ def steps(
     for index, row in enumerate(plan.rows):
         posterior = denoiser(x, row.t, cond)
         noise = None if noises is None else noises[index]
-        if type(row) is Row or type(row) is JointRow:
+        if type(row) is Row or (type(row) is JointRow and not adaptive(row)):
             past.insert(0, _slope(row, x, posterior.mean))
             if noise is None and _fresh(row):
                 noise = _used(row, space.noise(x, gen))  # type: ignore[union-attr]
             after = _advance(row, x, past, noise)
             del past[order:]
-        elif type(row) is LangevinRow:
-            noise = space.noise(x, gen) if noise is None else noise  # type: ignore[union-attr]
-            after = tree_map(lambda a, d, z, row=row: _langevin(row, a, d, z), x, posterior.mean, noise)
+        elif adaptive(row):
+            noise = _kicks(row, space, x, gen) if noise is None else noise
+            after = _corrected(row, x, posterior.mean, noise)
         else:
             after = _reveal(row, x, posterior.logits, gen)  # type: ignore[arg-type]
         switch = yield Step(index, row, x, posterior, noise, after)
@@ -150,7 +157,7 @@ def encode(plan: Plan, denoiser: Denoiser, x0: State, gen: Source, cond: Any = N
     Raises:
         ConfigError: the plan has rows that are not linear.
     """
-    if any(type(row) not in (Row, JointRow) for row in plan.rows):
+    if any(type(row) not in (Row, JointRow) or adaptive(row) for row in plan.rows):
         raise ConfigError(
             "only plans of linear rows can be solved for their noise.", hint="Use ddim with eta > 0."
         )
@@ -241,13 +248,42 @@ def _solve(row: Any, x: Any, past: list[Any], after: Any) -> Any:
     return tree_map(lambda a, m: (a - m) / (row.fresh or 1.0), after, mean)
 
 
-def _langevin(row: LangevinRow, x: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
+def _kicks(row: Any, space: Any, x: Any, gen: Source | None) -> Any:
+    """The noise of a Langevin row, and that of its linear step where it draws one."""
+    parts = row.parts.values() if type(row) is JointRow else [row]
+    walk = space.noise(x, gen)
+    return Kicks(walk, space.noise(x, gen)) if any(part.fresh for part in parts) else walk
+
+
+def _corrected(row: Any, x: Any, mean: Any, noise: Any) -> Any:
+    walk, fresh = noise if isinstance(noise, Kicks) else (noise, None)
+    if type(row) is JointRow:
+        out = dict(x)
+        for name, part in row.parts.items():
+            if type(part) is Row:
+                slope = _slope(part, x[name], mean[name])
+                out[name] = _advance(part, x[name], [slope], fresh[name] if fresh and part.fresh else None)
+                continue
+            own = walk[name] if fresh is None else Kicks(walk[name], fresh[name])
+            out[name] = _corrected(part, x[name], mean[name], own)
+        return out
+    if fresh is None:
+        return tree_map(lambda a, d, z: _langevin(row, a, d, z, None), x, mean, walk)
+    return tree_map(lambda a, d, z, xi: _langevin(row, a, d, z, xi), x, mean, walk, fresh)
+
+
+def _langevin(row: LangevinRow, x: Tensor, mean: Tensor, walk: Tensor, fresh: Tensor | None) -> Tensor:
     score = (row.alpha * mean - x) / row.sigma**2
-    ratio = noise.flatten(1).norm(dim=1) / score.flatten(1).norm(dim=1)
+    far, steep = walk.flatten(1).norm(dim=1), score.flatten(1).norm(dim=1)
     if row.pooled:
-        ratio = noise.flatten(1).norm(dim=1).mean() / score.flatten(1).norm(dim=1).mean()
+        far, steep = far.mean(0, keepdim=True), steep.mean(0, keepdim=True)
+    # A state without any degree of freedom (a graph of one node has no edge) has neither score nor noise.
+    ratio = torch.where(steep > 0, far / steep, 0.0)
     step = per_sample(2 * row.scale * (row.snr * ratio) ** 2, x)
-    return x + step * score + (2 * step).sqrt() * noise
+    after = x + step * score + row.temper * (2 * step).sqrt() * walk
+    if row.keep != 1 or row.push:
+        after = row.keep * after + row.push * score
+    return after if fresh is None else after + row.fresh * fresh
 
 
 def _reveal(row: TokenRow, x: Tensor, logits: Tensor, gen: Source | None) -> Tensor:

@@ -6,6 +6,7 @@ from core.plan.grids import karras, log, logistic, uniform
 from core.plan.multistep import adams, default, dpmpp
 from core.plan.runge_kutta import euler, heun, rk4
 from core.plan.single import ancestral, ddim, euler_maruyama, reverse_diffusion
+from core.plan.splitting import splitting
 from core.plan.table import JointRow, LangevinRow, Plan, Row, TokenRow
 from core.plan.tokens import unmask
 
@@ -31,6 +32,7 @@ __all__ = [
     "reverse_diffusion",
     "rk4",
     "span",
+    "splitting",
     "uniform",
     "unmask",
 ]

@@ -9,8 +9,8 @@ multistep or Runge-Kutta rule integrates; h_{i-j} are the latest values, newest 
 float64 Python numbers.
 
 Two other kinds of row exist, each for what a fixed linear row cannot say: `LangevinRow`, whose step depends
-on the norm of the score, and `TokenRow`, for discrete states. `JointRow` holds one `Row` per part of a
-product state.
+on the norm of the score, and `TokenRow`, for discrete states. `JointRow` holds one row per part of a product
+state; beside a Langevin row, the linear rows of the others read one value of h.
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from core.errors import ConfigError
 
-__all__ = ["AnyRow", "JointRow", "LangevinRow", "Plan", "Row", "TokenRow"]
+__all__ = ["AnyRow", "JointRow", "LangevinRow", "Plan", "Row", "TokenRow", "adaptive"]
 
 
 class Row(NamedTuple):
@@ -39,13 +39,17 @@ class JointRow(NamedTuple):
 
     t: float
     s: float
-    parts: Mapping[str, Row]
+    parts: Mapping[str, Any]
 
 
 class LangevinRow(NamedTuple):
-    """One corrector step at time t: x <- x + h s(x) + sqrt(2 h) xi, h = 2 scale (snr |xi| / |s|)^2.
+    """One corrector step at time t, and a linear step to s that reads the same score g:
 
-    Norms are averaged over the batch (as published), or taken per sample when not `pooled`.
+        y  =  x + h g + temper sqrt(2 h) z,     h = 2 scale (snr |z| / |g|)^2,     z ~ N(0, I)
+        x  <- keep y + push g + fresh xi,       xi ~ N(0, I)
+
+    Norms are averaged over the batch (as published), or taken per sample when not `pooled`. The defaults of
+    the second line change nothing: a plain corrector, with s = t.
     """
 
     t: float
@@ -55,6 +59,10 @@ class LangevinRow(NamedTuple):
     snr: float
     scale: float
     pooled: bool = True
+    temper: float = 1.0
+    keep: float = 1.0
+    push: float = 0.0
+    fresh: float = 0.0
 
 
 class TokenRow(NamedTuple):
@@ -107,9 +115,18 @@ class Plan:
     @property
     def stochastic(self) -> bool:
         """Whether any row draws noise."""
-        return any(not isinstance(row, (Row, JointRow)) for row in self.rows) or any(
+        return any(not isinstance(row, (Row, JointRow)) or adaptive(row) for row in self.rows) or any(
             row.fresh != 0 for row in flat(self.rows)
         )
+
+    def quiet(self) -> "Plan":
+        """The same plan with the mean of its last step for a result: that step draws no fresh noise."""
+        last = self.rows[-1]
+        if isinstance(last, JointRow):
+            last = last._replace(parts={k: part._replace(fresh=0.0) for k, part in last.parts.items()})
+        elif isinstance(last, (Row, LangevinRow)):
+            last = last._replace(fresh=0.0)
+        return Plan(self.name, (*self.rows[:-1], last))
 
     def to_json(self) -> str:
         """The plan as JSON; `from_json` gives back an equal plan, to the last bit."""
@@ -138,12 +155,19 @@ class Plan:
         return "\n".join(lines)
 
 
+def adaptive(row: AnyRow) -> bool:
+    """Whether a row is a Langevin row, or holds one."""
+    if isinstance(row, JointRow):
+        return any(isinstance(part, LangevinRow) for part in row.parts.values())
+    return isinstance(row, LangevinRow)
+
+
 def flat(rows: Sequence[AnyRow]) -> list[Row]:
     """The linear rows of a plan, those inside joint rows included."""
     out: list[Row] = []
     for row in rows:
         if isinstance(row, JointRow):
-            out += row.parts.values()
+            out += [part for part in row.parts.values() if isinstance(part, Row)]
         elif isinstance(row, Row):
             out.append(row)
     return out

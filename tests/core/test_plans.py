@@ -33,6 +33,7 @@ from core.plan import (
     logistic,
     reverse_diffusion,
     rk4,
+    splitting,
     uniform,
     unmask,
 )
@@ -113,6 +114,7 @@ PLANS = {
     "rk4": rk4(EDM, log(EDM, 3)),
     "joint": ddim(Product({"a": VP(), "b": EDM}), [1.0, 0.5, 0.1]),
     "corrected": corrected(reverse_diffusion(VP(), uniform(VP(), 3)), VP(), n=2, pooled=False),
+    "splitting": splitting(Product({"a": VP(), "b": VE()}), [1.0, 0.5, 0.1], snr=0.1, temper=0.7),
     "unmask": unmask(Masking(4), [1.0, 0.5, 0.0]),
 }
 
@@ -221,7 +223,10 @@ def test_stochastic_plans_run_from_noise_to_data(build: Any) -> None:
         (lambda: log(EDM, 3, low=5.0, high=1.0), "0 < low < high"),
         (lambda: corrected(ddim(EDM, [1.0, 0.5]), EDM, snr=0.0), "snr > 0"),
         (lambda: corrected(PLANS["joint"], EDM), "only plans of linear rows"),
-        (lambda: corrected(PLANS["joint"], Product({"a": VP()})), "needs a Gaussian process"),
+        (lambda: corrected(PLANS["joint"], Product({"a": VP()})), "parts"),
+        (lambda: corrected(ddim(VP(), [1.0, 0.5]), Masking(4)), "needs a Gaussian process"),
+        (lambda: splitting(EDM, [1.0, 0.5], snr=0.0), "snr > 0"),
+        (lambda: splitting(EDM, [1.0, 0.5], variance="exat"), "unknown variance 'exat'"),  # type: ignore[arg-type]
     ],
 )
 def test_settings_that_make_no_plan_are_refused(build: Any, message: str) -> None:
