@@ -107,7 +107,7 @@ def synthesize_file(
                     prediction_length=p,
                     freq=model.freq,
                     season=model.season,
-                    model=name,
+                    model=name,  # type: ignore[arg-type]  # checked above
                     seed=seed,
                 )
                 for kind, drawn in (("synthetic", made), ("real", real[: len(made)]))
