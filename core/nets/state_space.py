@@ -324,12 +324,14 @@ class _Norm(torch.autograd.Function):
 def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
     centred = x - x.mean(1, keepdim=True)
     scale = torch.rsqrt(centred.square().mean(1, keepdim=True) + EPS)
-    return centred * scale, scale
+    # In place only where no graph is kept: inside a forward pass, and in a gradient that ends there.
+    return (centred * scale if torch.is_grad_enabled() else centred.mul_(scale)), scale
 
 
 def _through_norm(grad: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-    along = (grad * y).mean(1, keepdim=True)
-    return (grad - grad.mean(1, keepdim=True)).addcmul_(y, along, value=-1).mul_(scale)
+    along = (grad * y).mean(1, keepdim=True) * scale
+    level = grad.mean(1, keepdim=True) * scale
+    return torch.addcmul(-level, grad, scale).addcmul_(y, along, value=-1)
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, onto: Tensor | None = None) -> Tensor:

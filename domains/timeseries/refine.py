@@ -157,7 +157,7 @@ def elbo(denoiser: Denoiser, y: Tensor, eps: Tensor, step: float) -> Tensor:
 
 
 def representative_step(
-    model: SeriesModel, windows: Samples, *, n: int = 256, draws: int = 4, seed: int = 0
+    model: SeriesModel, windows: Samples, *, n: int = 64, draws: int = 4, seed: int = 0
 ) -> int:
     """The step whose mean loss is nearest to the mean over all steps.
 

@@ -6,6 +6,7 @@ kept; the published selection is the same on points that training has seen (`val
 is optimistic.
 """
 
+import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from core.denoise import Wrapped, wrap
 from core.errors import ConfigError, DataError
 from core.process import LinearBetas
 from core.progress import Progress, silent
-from core.train.checkpoint import Checkpoint
+from core.train.checkpoint import Checkpoint, load, newest_snapshot, save
 from core.train.config import FitConfig
 from core.train.distributed import place
 from core.train.ema import EMA
@@ -42,6 +43,7 @@ __all__ = ["Prepared", "Trained", "prepare", "train", "validate"]
 
 MEASURED = range(512)  # windows that the standard deviation of the data is measured on
 MEASURING_SEED = 0
+BEST, SCORES = "best.safetensors", "validation.json"
 
 
 @dataclass(frozen=True)
@@ -181,13 +183,16 @@ def train(
             "weights are chosen on the way under a constant learning rate only.",
             hint="Set schedule='constant', or leave validate_every out.",
         )
-    scores: dict[int, float] = {}
-    best: Checkpoint | None = None
+    if config.validate_every is not None and folder is None and place().world > 1:
+        raise ConfigError("several processes choose weights on the way in one folder.", hint="Give a folder.")
     with ExitStack() as stack:
         where = folder
         if where is None and config.validate_every is not None:
             where = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        done, kept = _kept(where) if resume else (0, _Kept({}, None))
         for stop in _stops(config):
+            if stop < done or (stop == done and stop in kept.scores):
+                continue
             checkpoint = fit(
                 loss,
                 denoiser,
@@ -195,21 +200,53 @@ def train(
                 _settings(config, stop),
                 seed=seed,
                 folder=where,
-                resume=resume or bool(scores),
+                resume=resume or stop > _stops(config)[0],
                 card=card,
                 progress=progress,
             )
-            if not prepared.validation:
-                best = checkpoint
-                continue
-            scores[stop] = validate(model_of(checkpoint).to(device), prepared, config, progress=progress)
-            if best is None or scores[stop] <= min(scores.values()):
-                best = checkpoint
-    assert best is not None
-    model = model_of(_scored(best, scores)).to(device)
+            value = None
+            if prepared.validation:
+                value = validate(model_of(checkpoint).to(device), prepared, config, progress=progress)
+            kept = kept.after(stop, value, checkpoint)
+            if where is not None and config.validate_every is not None and place().rank == 0:
+                kept.write(where)
+    assert kept.best is not None
+    model = model_of(_scored(kept.best, kept.scores)).to(device)
     if folder is not None and place().rank == 0:
         save_model(model, folder)
-    return Trained(model, scores, prepared.notes)
+    return Trained(model, kept.scores, prepared.notes)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Validation scores by step so far, and the weights of the best of them (the last without scores)."""
+
+    scores: dict[int, float]
+    best: Checkpoint | None
+
+    def after(self, step: int, score: float | None, checkpoint: Checkpoint) -> "_Kept":
+        """With one more step; of equal scores the later weights are kept."""
+        if score is None:
+            return _Kept(self.scores, checkpoint)
+        better = self.best is None or score <= min(self.scores.values(), default=float("inf"))
+        return _Kept({**self.scores, step: score}, checkpoint if better else self.best)
+
+    def write(self, folder: Path) -> None:
+        """Keep both beside the snapshots, so that a resumed run chooses as one that was not stopped."""
+        if self.best is not None:
+            save(folder / BEST, self.best)
+        (folder / SCORES).write_text(json.dumps(self.scores) + "\n", encoding="utf-8")
+
+
+def _kept(folder: Path | None) -> tuple[int, _Kept]:
+    """Steps done and what was kept by a run that is resumed."""
+    snapshot = None if folder is None or not folder.is_dir() else newest_snapshot(folder)
+    if folder is None or snapshot is None:
+        return 0, _Kept({}, None)
+    if not (folder / BEST).is_file() or not (folder / SCORES).is_file():
+        return snapshot.step, _Kept({}, None)
+    stored = json.loads((folder / SCORES).read_text("utf-8"))
+    return snapshot.step, _Kept({int(step): value for step, value in stored.items()}, load(folder / BEST))
 
 
 def build(prepared: Prepared, config: TrainConfig, seed: int) -> Wrapped:

@@ -138,7 +138,7 @@ def test_validation_points_are_kept_from_training_unless_asked_for() -> None:
     assert [instance.series.item_id for instance in mixed.validation] == ["s0"]
 
 
-def test_the_best_weights_on_the_way_are_kept() -> None:
+def test_the_best_weights_on_the_way_are_kept(tmp_path: Path) -> None:
     table = sines(5, 80)
     config = TINY.model_copy(update={"steps": 9, "validate_every": 4})
     trained = train(table, config, sampling=FAST, seed=1)
@@ -148,6 +148,15 @@ def test_the_best_weights_on_the_way_are_kept() -> None:
     assert plain.scores[best] == trained.scores[best]
     for name, value in plain.model.checkpoint.weights.items():
         assert torch.equal(value, trained.model.checkpoint.weights[name])
+    # A run that was stopped, between two scores or just after one, scores and chooses the same.
+    for stop in (6, 8):
+        part = config.model_copy(update={"steps": stop})
+        train(table, part, sampling=FAST, seed=1, folder=tmp_path / str(stop))
+        resumed = train(table, config, sampling=FAST, seed=1, folder=tmp_path / str(stop), resume=True)
+        assert {step: resumed.scores[step] for step in (4, 8, 9)} == trained.scores
+        if stop == 8:
+            for name, value in trained.model.checkpoint.weights.items():
+                assert torch.equal(value, resumed.model.checkpoint.weights[name])
     with pytest.raises(ConfigError, match="constant learning rate"):
         train(table, config.model_copy(update={"schedule": "cosine"}))
 
