@@ -1,12 +1,13 @@
-"""The suite's main job on one page: ultrasound dehazed, measured, drawn, beside its yardsticks."""
+"""The suite's main jobs on one page: ultrasound dehazed and series forecast, beside their yardsticks."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from apps.demo_forecasts import forecast_section
 from apps.report import Column, Number, Page, Picture, Row, Section, Table, render, run_footer
 from apps.runfolder import RunFolder
-from core.errors import DataError
+from core.errors import DataError, MissingExtra
 from core.progress import Progress, silent
 from data.store import path as dataset_path
 from domains.ultrasound.workflows.benchmark import HELD_OUT
@@ -66,6 +67,15 @@ def run_demo(
             skipped[name] = f"suffuse data fetch {dataset}"
             continue
         cases[name] = make(priors, folder, run.path, seed=seed, progress=_named(progress, name))
+    forecasts: dict[str, Any] | None = None
+    try:
+        from domains.timeseries.workflows.showcase import simulated_forecasts
+
+        forecasts = simulated_forecasts(run.path, seed=seed, progress=_named(progress, "forecast"))
+        for name in (forecasts["picture"], "forecasts.csv"):
+            run.add(run.path / name)
+    except MissingExtra as err:
+        skipped["forecasts"] = str(err.hint or err)
     for case in cases.values():
         for picture in case.pictures:
             run.add(run.path / picture)
@@ -73,28 +83,37 @@ def run_demo(
     report: dict[str, Any] = {
         "simulated": list(cases["simulated"].rows),
         **{name: case.facts for name, case in cases.items() if name != "simulated"},
+        **({} if forecasts is None else {"forecasts": forecasts}),
         "skipped": skipped,
         "checkpoints_sha256": priors.hashes,
         "page": str(run.path / "index.html"),
         "notice": "Research use only; not for diagnosis.",
     }
     run.report(report)
-    run.write("index.html", render(_page(run, cases, skipped, priors)))
+    run.write("index.html", render(_page(run, cases, forecasts, skipped, priors)))
     return report
 
 
-def _page(run: RunFolder, cases: dict[str, Case], skipped: dict[str, str], priors: Priors) -> Page:
+def _page(
+    run: RunFolder,
+    cases: dict[str, Case],
+    forecasts: dict[str, Any] | None,
+    skipped: dict[str, str],
+    priors: Priors,
+) -> Page:
     sections = [_simulated(run, cases["simulated"])]
     if "phantom" in cases:
         sections.append(_phantom(run, cases["phantom"]))
     if "reverberation" in cases:
         sections.append(_reverberation(run, cases["reverberation"]))
+    if forecasts is not None:
+        sections.append(forecast_section(run, forecasts))
     if skipped:
         sections.append(
             Section(
                 "Not shown",
-                f"{len(skipped)} real recordings are not on this machine. Fetch them, then run the demo "
-                "again.",
+                f"{len(skipped)} parts of this page need what is not on this machine. Fetch it, then run the "
+                "demo again.",
                 command="\n".join([*skipped.values(), "suffuse demo --force"]),
             )
         )
@@ -102,9 +121,10 @@ def _page(run: RunFolder, cases: dict[str, Case], skipped: dict[str, str], prior
     lede = (
         "Haze is multipath clutter that covers the heart in ultrasound. Two diffusion priors, one of tissue "
         "and one of haze, trained apart and never on pairs, are sampled jointly until together they explain "
-        f"the recorded lines. Each prior has {size:,} parameters and runs on a laptop."
+        f"the recorded lines. Each prior has {size:,} parameters and runs on a laptop. Below them: series, "
+        "forecast by a model of the same core."
     )
-    return Page("Ultrasound, dehazed", lede, tuple(sections), run_footer(run.record))
+    return Page("Ultrasound, dehazed; series, forecast", lede, tuple(sections), run_footer(run.record))
 
 
 def _simulated(run: RunFolder, case: Case) -> Section:

@@ -94,7 +94,8 @@ def tune_scale_file(
     )
     if save:
         path = Path(run)
-        save_model(model.with_sampling(settings[best]), path if path.is_dir() else path.parent)
+        kept = settings[best].model_copy(update={"num_samples": model.sampling.num_samples})
+        save_model(model.with_sampling(kept), path if path.is_dir() else path.parent)
     return {
         "run": run,
         "data": str(data),
