@@ -1,6 +1,7 @@
 """Where datasets lie on this machine: find them, check them, fetch them.
 
-A dataset's files are searched in `<folder>/<domain>/<name>`, for each folder of the search path in order:
+A dataset's files are searched in `<folder>/<domain>/<name>`, and then in `<folder>/<domain>`, which sets of
+one domain may share, for each folder of the search path in order:
 
 1. the folder given (`--data-dir`),
 2. the folder named by the environment variable `SUFFUSE_DATA`,
@@ -190,7 +191,7 @@ def _with_files(name: str | Card) -> Card:
 
 def _locate(card: Card, data_dir: Path | None) -> Path | None:
     """First folder of the search path with all files, else the first with any, else None."""
-    folders = [root / card.folder for root in search_path(data_dir)]
+    folders = [root / where for root in search_path(data_dir) for where in (card.folder, card.domain)]
     complete = (folder for folder in folders if all(_has(folder, file) for file in card.files))
     partial = (folder for folder in folders if any((folder / file.path).exists() for file in card.files))
     return next(complete, None) or next(partial, None)

@@ -377,6 +377,21 @@ class GraphSet:
         """Canonical SMILES of a split of a molecular set."""
         return tuple(self.smiles[i] for i in self.at(split)) if self.smiles else ()
 
+    def take(self, rows: Array) -> "GraphSet":
+        """These graphs alone; splits keep the rows that are still there, and empty ones go."""
+        where = np.full(len(self), -1)
+        where[rows] = np.arange(len(rows))
+        splits = {name: where[at][where[at] >= 0] for name, at in self.splits.items()}
+        return GraphSet(
+            self.kind,
+            self.ragged.take(rows),
+            {name: at for name, at in splits.items() if len(at)},
+            tuple(self.smiles[i] for i in rows) if self.smiles else (),
+            None if self.rows is None else self.rows[rows],
+            {name: values[rows] for name, values in self.properties.items()},
+            self.notes,
+        )
+
     def noted(self, *notes: str) -> "GraphSet":
         """The same set with further notes."""
         return replace(self, notes=self.notes + notes)

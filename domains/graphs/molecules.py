@@ -7,7 +7,7 @@ and counted where the caller allows it.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -109,13 +109,16 @@ def entry_of(mol: Mol, index: Mapping[str, int]) -> Entry:
     return [index[symbol] for symbol in symbols], pairs, orders
 
 
-def parse_smiles(lines: Sequence[str], accept: Accept = Accept(), *, source: str = "the list") -> Parsed:
-    """Read SMILES, one molecule a row.
-
-    Raises:
-        DataError: a row does not fit, or none is left; the message names source, row (from 1) and string.
-    """
-    return parse_molecules((_from_smiles(line) for line in lines), lines, accept, source=source)
+def parse_smiles(
+    lines: Sequence[str],
+    accept: Accept = Accept(),
+    *,
+    source: str = "the list",
+    numbers: Array | None = None,
+) -> Parsed:
+    """Read SMILES, one molecule a row; the arguments are those of `parse_molecules`."""
+    mols = (_from_smiles(line) for line in lines)
+    return parse_molecules(mols, lines, accept, source=source, numbers=numbers)
 
 
 def _from_smiles(line: str) -> Mol | None:
@@ -124,24 +127,32 @@ def _from_smiles(line: str) -> Mol | None:
 
 
 def parse_molecules(
-    mols: Iterable[Mol | None], texts: Sequence[str], accept: Accept = Accept(), *, source: str = "the list"
+    mols: Iterable[Mol | None],
+    texts: Sequence[str],
+    accept: Accept = Accept(),
+    *,
+    source: str = "the list",
+    numbers: Array | None = None,
 ) -> Parsed:
     """Read molecules of RDKit, None for one that it could not read.
 
     Args:
         texts: what to call each in messages: its SMILES or name.
+        source: what to call the list.
+        numbers: row of the source of each, from 0; None counts them.
 
     Raises:
-        DataError: as `parse_smiles`.
+        DataError: a row does not fit, or none is left; the message names source, row (from 1) and text.
     """
     if not len(texts):
         raise DataError(
             f"{source} holds no molecule.", hint="Give one SMILES a line, or an SDF with one record each."
         )
     left_out: Counter[str] = Counter()
-    found: list[tuple[int, str, Mol]] = []
+    found: list[tuple[int, str, str, Mol]] = []
+    of = np.arange(len(texts)) if numbers is None else numbers
     with rdBase.BlockLogs():
-        for row, (mol, text) in enumerate(zip(mols, texts, strict=True)):
+        for row, mol, text in zip(of.tolist(), mols, texts, strict=True):
             where = f"{source}, row {row + 1}: '{text}'"
             if mol is None:
                 if not accept.skip_invalid:
@@ -164,26 +175,25 @@ def parse_molecules(
             if mol is None:
                 left_out["unreadable"] += 1
                 continue
-            found.append((row, smiles, mol))
-        return _collect(found, texts, accept, left_out, source)
+            found.append((row, where, smiles, mol))
+        return _collect(found, len(texts), accept, left_out, source)
 
 
 def _collect(
-    found: Sequence[tuple[int, str, Mol]],
-    texts: Sequence[str],
+    found: Sequence[tuple[int, str, str, Mol]],
+    total: int,
     accept: Accept,
     left_out: Counter[str],
     source: str,
 ) -> Parsed:
     """Turn molecules into graphs, once it is known which elements there are."""
     if (atoms := accept.atoms) is None:
-        numbers = {atom.GetAtomicNum(): atom.GetSymbol() for _, _, mol in found for atom in mol.GetAtoms()}
+        numbers = {atom.GetAtomicNum(): atom.GetSymbol() for *_, mol in found for atom in mol.GetAtoms()}
         atoms = tuple(numbers[number] for number in sorted(numbers))
     index = {symbol: i for i, symbol in enumerate(atoms)}
     entries: list[Entry] = []
     kept: list[tuple[int, str]] = []
-    for row, smiles, mol in found:
-        where = f"{source}, row {row + 1}: '{texts[row]}'"
+    for row, where, smiles, mol in found:
         n = mol.GetNumAtoms()
         if accept.max_nodes is not None and n > accept.max_nodes:
             if not accept.drop_large:
@@ -203,7 +213,7 @@ def _collect(
         kept.append((row, smiles))
     if not kept:
         reasons = ", ".join(f"{reason} {n}" for reason, n in left_out.items())
-        raise DataError(f"{source}: none of {len(texts)} molecules is left ({reasons}).")
+        raise DataError(f"{source}: none of {total} molecules is left ({reasons}).")
     return Parsed(
         Ragged.build(entries),
         atoms,
@@ -211,8 +221,3 @@ def _collect(
         np.asarray([row for row, _ in kept], np.int64),
         dict(left_out),
     )
-
-
-def with_atoms(accept: Accept, atoms: tuple[str, ...], max_nodes: int) -> Accept:
-    """The same rules with a vocabulary and a size where none are given."""
-    return replace(accept, atoms=accept.atoms or atoms, max_nodes=accept.max_nodes or max_nodes)

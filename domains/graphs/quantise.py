@@ -1,8 +1,8 @@
 """Real-valued samples to graphs: thresholds on edges, types of atoms, and what is dropped on the way.
 
 Generic graphs: an edge where A >= 0.5; then isolated nodes are dropped; a graph of which nothing is left
-keeps one node. Molecules: bond orders at the thresholds 0.5, 1.5 and 2.5; an atom's type is the largest feature
-("argmax") or the first above 0.5, and an atom with none is virtual and removed ("threshold").
+keeps one node. Molecules: bond orders at the thresholds 0.5, 1.5 and 2.5; an atom's type is the largest
+feature ("argmax") or the first above 0.5, and an atom with none is virtual and removed ("threshold").
 
 Source: Jo, Lee & Hwang 2022, arXiv:2202.02514, section 4 and its published settings.
 """

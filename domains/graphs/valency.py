@@ -7,8 +7,8 @@ atom at fault until none is left, and keeps the largest fragment.
 
 Source: Zang & Wang 2020, MoFlow, arXiv:2006.10137, appendix; the rule of Jo, Lee & Hwang 2022,
 arXiv:2202.02514. Deviations: the rule names S too, but a charge mends no S that RDKit refuses (7 bonds
-against 6); a cation whose bonds were lowered to its neutral valence is neutral again; fragments are compared by heavy
-atoms.
+against 6); a cation whose bonds were lowered to its neutral valence is neutral again; fragments are
+compared by heavy atoms.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,8 @@
+"""Readers and writers of graphs and molecules; `domains.graphs.sets.read_set` chooses among them."""
+
+from domains.graphs.formats.archives import read_npz, write_npz
+from domains.graphs.formats.networks import read_networks, read_pt
+from domains.graphs.formats.reading import Reading
+from domains.graphs.formats.tables import read_sdf, read_smiles_list
+
+__all__ = ["Reading", "read_networks", "read_npz", "read_pt", "read_sdf", "read_smiles_list", "write_npz"]
