@@ -112,24 +112,31 @@ def cut(series: Series, shape: Shape, *, known: Array | None = None) -> Cut:
 
 
 def cut_span(target: Array, end: int, shape: Shape) -> Cut:
-    """The window of a sequence (T,) that ends at `end`, NaN where unknown; its scale is that of its context.
+    """The window of a sequence (T,) that ends at `end`, NaN where unknown.
 
-    Points before the start of the sequence are unknown.
+    Its scale is that of its context, or of all that is known in it where the context says nothing. Points
+    outside of the sequence are unknown.
     """
-    first = end - shape.length - shape.reach
-    span = target[max(first, 0) : end]
-    values = np.concatenate([np.full(end - max(first, 0) - len(span), np.nan), span])
-    values = np.concatenate([np.full(max(-first, 0), np.nan), values])
+    values = np.full(shape.length + shape.reach, np.nan)
+    first = end - len(values)
+    low, high = max(first, 0), min(end, len(target))
+    values[low - first : high - first] = target[low:high]
     known = np.isfinite(values)
-    before = shape.length + shape.reach - shape.prediction
-    start = 0 if shape.scaling == "history" else before - shape.context
-    at = slice(start, before)
-    scale = float(scale_of(values[at], known[at], shape.scaling, shape.fallback))
-    trusted = shape.scaling == "none" or bool((np.abs(values[at][known[at]]) > 0).any())
+    before = len(values) - shape.prediction
+    reading = slice(0 if shape.scaling == "history" else before - shape.context, before)
+    if not _says_something(values[reading]):
+        reading = slice(shape.reach, None)
+    scale = float(scale_of(values[reading], known[reading], shape.scaling, shape.fallback))
+    trusted = shape.scaling == "none" or _says_something(values[reading])
     scaled = np.where(known, values, 0.0) / scale
     return Cut(
         lagged(scaled, shape.lags, shape.length), lagged(known, shape.lags, shape.length), scale, trusted
     )
+
+
+def _says_something(values: Array) -> bool:
+    """Whether any value is known and not zero."""
+    return bool((np.abs(values[np.isfinite(values)]) > 0).any())
 
 
 def rescaled(values: Array, known: Array, shape: Shape) -> Array:

@@ -49,6 +49,12 @@ def test_a_silent_context_takes_the_fallback_and_says_so() -> None:
     assert (found.scale, found.trusted) == (4.0, False)
 
 
+def test_a_gap_over_the_context_is_scaled_by_what_is_known_after_it() -> None:
+    found = cut_span(np.array([np.nan, np.nan, np.nan, 4.0, 8.0]), 5, Shape(3, 2, fallback=9.0))
+    assert (found.scale, found.trusted) == (6.0, True)
+    assert found.known.tolist() == [[False, False, False, True, True]]
+
+
 def test_history_scaling_reads_the_reach_of_the_lags_too() -> None:
     series = hours([10.0, 10.0, 1.0, 1.0])
     assert cut(series, Shape(2, 1, lags=(2,), scaling="mean")).scale == 1
