@@ -61,8 +61,9 @@ def _spectrum(a: Array) -> Array:
     """(n,) eigenvalues of the normalised Laplacian, in [0, 2]; 0 for an isolated node."""
     d = a.sum(1)
     scale = np.where(d > 0, d, 1) ** -0.5
-    values: Array = np.linalg.eigvalsh(np.diag((d > 0).astype(float)) - scale[:, None] * a * scale)
-    return values
+    values = np.linalg.eigvalsh(np.diag((d > 0).astype(float)) - scale[:, None] * a * scale)
+    # The 2 of a bipartite graph may round to just above 2, which would drop it from the histogram.
+    return np.clip(values, 0.0, 2.0)
 
 
 def _histogram(values: Array, bins: int, low: float, high: float) -> Array:
