@@ -10,7 +10,7 @@ from core.train.ema import EMA, WeightAverage
 __all__ = ["FitConfig", "rate"]
 
 Optimizer: TypeAlias = Literal["adam", "adamw"]
-Schedule: TypeAlias = Literal["constant", "cosine"]
+Schedule: TypeAlias = Literal["constant", "cosine", "exponential"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class FitConfig:
         optimizer: "adam" or "adamw".
         betas: decay of Adam's two moments.
         weight_decay: decoupled, for "adamw" only.
-        schedule: "constant", or "cosine" from the peak to 0 at the last step.
+        schedule: "constant", "cosine" from the peak to 0 at the last step, or "exponential".
+        decay: factor of the rate after each step, for "exponential" only.
         warmup: steps over which the rate rises linearly from lr / warmup to lr.
         clip: largest norm of the gradient; None for no limit.
         ema: the average that is sampled from: EMA, PowerEMA, or None for the last weights.
@@ -42,6 +43,7 @@ class FitConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     schedule: Schedule = "constant"
+    decay: float = 1.0
     warmup: int = 0
     clip: float | None = 1.0
     ema: WeightAverage | None = field(default_factory=EMA)
@@ -69,6 +71,8 @@ class FitConfig:
             raise unknown("optimizer", self.optimizer, get_args(Optimizer))
         if self.schedule not in get_args(Schedule):
             raise unknown("schedule", self.schedule, get_args(Schedule))
+        if not 0 < self.decay <= 1:
+            raise ConfigError(f"decay must lie in (0, 1], got {self.decay}.")
         if self.weight_decay and self.optimizer == "adam":
             raise ConfigError("weight_decay is for adamw.", hint="Set optimizer='adamw'.")
 
@@ -79,5 +83,7 @@ def rate(config: FitConfig, step: int) -> float:
         return config.lr * (step + 1) / config.warmup
     if config.schedule == "constant":
         return config.lr
+    if config.schedule == "exponential":
+        return config.lr * config.decay**step
     done = (step - config.warmup) / max(config.steps - config.warmup, 1)
     return config.lr * (1 + math.cos(math.pi * done)) / 2

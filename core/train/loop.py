@@ -208,6 +208,8 @@ class _Run:
         if self.config.ema is not None:
             self.average = {name: like(stored[f"average/{name}"], value) for name, value in own.items()}
         for name, parameter in self.net.named_parameters():
+            if f"optimizer/step/{name}" not in stored:
+                continue  # a weight that is not trained has no moments
             moments = {key: stored[f"optimizer/{key}/{name}"] for key in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[parameter] = {
                 "step": stored[f"optimizer/step/{name}"],
@@ -235,7 +237,7 @@ def _start(folder: Path | None, resume: bool, settings: Mapping[str, Any]) -> Sn
         return None
     snapshot = newest_snapshot(folder)
     if snapshot is not None:
-        free = FREE | ({"steps"} if settings["schedule"] == "constant" else set())
+        free = FREE | ({"steps"} if settings["schedule"] != "cosine" else set())
         old = snapshot.settings
         changed = [k for k in settings if k not in free and old.get(k) != settings[k]]
         if changed:

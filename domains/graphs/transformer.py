@@ -1,0 +1,151 @@
+"""A graph transformer that answers with the law of the clean graph, from a noisy one.
+
+Three streams, nodes X (B, N, dx), pairs E (B, N, N, de) and the graph y (B, dy), and blocks of
+
+    attention between nodes, its logits scaled and shifted by E, read and updated per head
+    X <- X + out;  E <- E + linear(logits);  y modulates both, and reads their means
+    a feed-forward layer on each stream, layer norm before each part
+
+Pairs are symmetric throughout: what updates E is made symmetric, and its feed-forward acts on each pair
+alone. Beside the noisy graph, nodes and pairs are told random-walk return probabilities and walks between
+nodes of 1 .. K steps of the adjacency clipped to [0, 3]; y is told the time, the share of nodes that exist,
+and the condition.
+
+Sources: Vignac et al. 2023, arXiv:2209.14734, section 3.2 and appendix B (streams); Dwivedi et al. 2022,
+arXiv:2110.07875 (return probabilities). Smaller than published: see the presets.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.errors import ConfigError
+from domains.graphs.networks import EMBEDDING, Clock
+
+__all__ = ["GraphTransformer", "walks"]
+
+WALKS = 6  # steps of the random walks that the network is told
+
+
+def walks(edges: Tensor, mask: Tensor, steps: int = WALKS) -> Tensor:
+    """(B, N, N, K) probabilities of walks of 1 .. K steps over real edges (B, N, N), made symmetric."""
+    weight = edges.clamp(0, 3) * (mask[:, :, None] & mask[:, None, :])
+    step = weight / weight.sum(-1, keepdim=True).clamp(min=1e-3)
+    power, out = step, [step]
+    for _ in range(steps - 1):
+        power = power @ step
+        out.append(power)
+    tower = torch.stack(out, -1)
+    return (tower + tower.transpose(1, 2)) / 2
+
+
+class Block(nn.Module):
+    """One block; see the module docstring."""
+
+    def __init__(self, nodes: int, pairs: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_x, self.norm_e = nn.LayerNorm(nodes), nn.LayerNorm(pairs)
+        self.qkv = nn.Linear(nodes, 3 * nodes)
+        self.gate = nn.Linear(pairs, 2 * heads)
+        self.out = nn.Linear(nodes, nodes)
+        self.edge = nn.Linear(heads, pairs)
+        self.tell = nn.Linear(EMBEDDING, 2 * (nodes + pairs))
+        self.hear = nn.Linear(nodes + pairs, EMBEDDING)
+        self.feed_x = _feed(nodes)
+        self.feed_e = _feed(pairs)
+        nn.init.zeros_(self.tell.weight)
+        nn.init.zeros_(self.tell.bias)
+
+    def forward(
+        self, x: Tensor, e: Tensor, y: Tensor, mask: Tensor, pair: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        b, n, width = x.shape
+        h, d = self.heads, width // self.heads
+        ax, bx, ae, be = self.tell(y).split([width, width, e.shape[-1], e.shape[-1]], -1)
+        nx = self.norm_x(x) * (1 + ax[:, None]) + bx[:, None]
+        ne = self.norm_e(e) * (1 + ae[:, None, None]) + be[:, None, None]
+        q, k, v = self.qkv(nx).reshape(b, n, 3, h, d).permute(2, 0, 3, 1, 4)
+        logits = q @ k.mT / math.sqrt(d)
+        scale, shift = self.gate(ne).permute(0, 3, 1, 2).chunk(2, 1)
+        logits = logits * (1 + scale) + shift
+        shown = logits.masked_fill(~mask[:, None, None, :], -1e4)
+        x = x + self.out((shown.softmax(-1) @ v).transpose(1, 2).reshape(b, n, width))
+        e = e + self.edge((logits + logits.mT).permute(0, 2, 3, 1) / 2)
+        x = (x + self.feed_x(x)) * mask.unsqueeze(-1)
+        e = (e + self.feed_e(e)) * pair
+        share = mask.sum(1, keepdim=True).clamp(min=1).to(x.dtype)
+        means = torch.cat([x.sum(1) / share, e.sum((1, 2)) / share**2], 1)
+        return x, e, y + F.silu(self.hear(means))
+
+
+def _feed(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+    )
+
+
+class GraphTransformer(nn.Module):
+    """`net(x, t, cond) -> logits {"nodes" (B, N, F), "edges" (B, N, N, E)}`; see the module docstring.
+
+    Args:
+        features: F.
+        orders: E, edge types: 2 for generic graphs, 4 for molecules (none, single, double, triple).
+        depth: blocks.
+        nodes, pairs: widths dx and de.
+        heads: of attention.
+        conditions: numbers K of the condition (B, K); NaN says "not given".
+    """
+
+    target = "clean"
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        orders: int,
+        depth: int,
+        nodes: int,
+        pairs: int,
+        heads: int,
+        conditions: int = 0,
+    ) -> None:
+        super().__init__()
+        if nodes % heads:
+            raise ConfigError(f"{heads} heads do not divide a width of {nodes}.")
+        self.config: dict[str, Any] = {
+            "kind": "transformer",
+            "features": features,
+            "orders": orders,
+            "depth": depth,
+            "nodes": nodes,
+            "pairs": pairs,
+            "heads": heads,
+            "conditions": conditions,
+        }
+        self.clock = Clock(conditions)
+        self.count = nn.Linear(1, EMBEDDING)
+        self.enter_x = nn.Linear(features + WALKS, nodes)
+        self.enter_e = nn.Linear(1 + WALKS, pairs)
+        self.blocks = nn.ModuleList(Block(nodes, pairs, heads) for _ in range(depth))
+        self.leave_x = nn.Sequential(nn.LayerNorm(nodes), nn.Linear(nodes, features))
+        self.leave_e = nn.Sequential(nn.LayerNorm(pairs), nn.Linear(pairs, orders))
+
+    def forward(self, x: Mapping[str, Tensor], t: Tensor, cond: Tensor | None = None) -> dict[str, Tensor]:
+        """Logits of the clean graph; those of absent entries mean nothing."""
+        nodes, edges, mask = x["nodes"], x["edges"], x["mask"]
+        pair = (mask[:, :, None] & mask[:, None, :]).unsqueeze(-1)
+        told = walks(edges, mask)
+        returns = torch.diagonal(told, dim1=1, dim2=2).mT
+        share = mask.sum(1, keepdim=True).to(nodes.dtype) / mask.shape[1]
+        y = self.clock(t, cond) + self.count(share)
+        h = self.enter_x(torch.cat([nodes, returns], -1)) * mask.unsqueeze(-1)
+        e = self.enter_e(torch.cat([edges.unsqueeze(-1), told], -1)) * pair
+        for block in self.blocks:
+            h, e, y = block(h, e, y, mask, pair)
+        out = self.leave_e(e)
+        return {"nodes": self.leave_x(h), "edges": (out + out.transpose(1, 2)) / 2}
