@@ -15,7 +15,7 @@ __all__ = ["simulated_forecasts"]
 
 
 def simulated_forecasts(
-    folder: Path, *, windows: int = 8, samples: int = 32, seed: int = 0, progress: Progress = silent
+    folder: Path, *, windows: int = 16, samples: int = 32, seed: int = 0, progress: Progress = silent
 ) -> dict[str, Any]:
     """Forecast held-out days of simulated series, score and draw them.
 
