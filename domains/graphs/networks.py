@@ -384,8 +384,15 @@ class ScoreNets(nn.Module):
     def forward(self, x: Mapping[str, Tensor], t: Tensor, cond: Tensor | None = None) -> dict[str, Tensor]:
         """What both networks say of a noisy state at times t (B,)."""
         emb = [clock(t, cond) for clock in self.clocks] or [None, None]
-        state = x["nodes"], x["edges"], x["mask"]
-        return {"nodes": self.nodes(*state, emb[0]), "edges": self.edges(*state, emb[1])}
+        nodes, edges, mask = x["nodes"], x["edges"], x["mask"]
+        there = mask.any(0).nonzero()
+        m = int(there[-1]) + 1 if len(there) else 1  # no graph of the batch has a node beyond it
+        state = nodes[:, :m], edges[:, :m, :m], mask[:, :m]
+        free = mask.shape[1] - m
+        return {
+            "nodes": F.pad(self.nodes(*state, emb[0]), (0, 0, 0, free)),
+            "edges": F.pad(self.edges(*state, emb[1]), (0, free, 0, free)),
+        }
 
 
 def parameters(net: nn.Module) -> int:
