@@ -24,6 +24,8 @@ ORDERS: Mapping[Any, int] = {
     Chem.BondType.DOUBLE: 2,
     Chem.BondType.TRIPLE: 3,
 }
+# Expected in a molecule unless a vocabulary is given; a metal is more often a counter-ion or a mistake.
+ORGANIC = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I")
 Entry = tuple[list[int], list[tuple[int, int]], list[int]]
 
 
@@ -32,7 +34,7 @@ class Accept:
     """What becomes of rows that do not fit.
 
     Args:
-        atoms: elements allowed, in the order of the features; None takes those that occur.
+        atoms: elements allowed, in the order of the features; None takes those of `ORGANIC` that occur.
         max_nodes: heavy atoms allowed; None takes the largest molecule.
         skip_invalid: leave out rows that RDKit cannot read or whose elements or bonds do not fit.
         drop_large: leave out molecules of more than `max_nodes` atoms.
@@ -188,8 +190,8 @@ def _collect(
 ) -> Parsed:
     """Turn molecules into graphs, once it is known which elements there are."""
     if (atoms := accept.atoms) is None:
-        numbers = {atom.GetAtomicNum(): atom.GetSymbol() for *_, mol in found for atom in mol.GetAtoms()}
-        atoms = tuple(numbers[number] for number in sorted(numbers))
+        seen = {atom.GetSymbol() for *_, mol in found for atom in mol.GetAtoms()}
+        atoms = tuple(symbol for symbol in ORGANIC if symbol in seen) or ("C",)
     index = {symbol: i for i, symbol in enumerate(atoms)}
     entries: list[Entry] = []
     kept: list[tuple[int, str]] = []

@@ -57,18 +57,18 @@ class Molecules:
         return tuple(smiles for smiles in self.smiles if smiles is not None)
 
     def rates(self) -> dict[str, Any]:
-        """Counts and shares of all graphs asked for, in [0, 1]; shares of an empty batch are None."""
+        """Counts, and shares of all graphs asked for in [0, 1]; 0 for an empty batch."""
         n, empty = len(self), sum(smiles is None for smiles in self.smiles)
         return {
             "graphs": n,
             "empty": empty,
-            "valid_without_correction": float(self.valid.mean()) if n else None,
+            "valid_without_correction": float(self.valid.mean()) if n else 0.0,
             "valid_without_correction_of_nonempty": float(self.valid.sum() / (n - empty))
             if n > empty
             else None,
-            "valid": (n - empty) / n if n else None,
-            "corrected": float((self.lowered > 0).mean()) if n else None,
-            "fragmented": float((~self.connected).mean()) if n else None,
+            "valid": (n - empty) / n if n else 0.0,
+            "corrected": float((self.lowered > 0).mean()) if n else 0.0,
+            "fragmented": float((~self.connected).mean()) if n else 0.0,
         }
 
 

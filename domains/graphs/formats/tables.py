@@ -18,7 +18,15 @@ from domains.graphs.data import Array
 from domains.graphs.formats.reading import Reading
 from domains.graphs.molecules import Parsed, parse_molecules
 
-__all__ = ["TABLES", "column_of", "open_text", "read_sdf", "read_smiles_list", "table_molecules"]
+__all__ = [
+    "TABLES",
+    "column_of",
+    "open_text",
+    "read_sdf",
+    "read_smiles_list",
+    "sdf_records",
+    "table_molecules",
+]
 
 TABLES = (".smi", ".smiles", ".csv", ".tsv", ".parquet", ".sdf", ".mol")
 OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
@@ -35,8 +43,12 @@ def open_text(path: Path) -> IO[str]:
     return opener(path, "rt", encoding="utf-8-sig", newline="")
 
 
-def read_smiles_list(path: Path) -> list[str]:
-    """The SMILES of a list: first word of each line; a name may follow. A heading "smiles" is left out."""
+def read_smiles_list(path: Path, *, empty: bool = False) -> list[str]:
+    """The SMILES of a list: first word of each line; a name may follow. A heading is left out.
+
+    Raises:
+        DataError: it is no text, or has no line and `empty` is off.
+    """
     try:
         with open_text(path) as file:
             lines = [line.strip() for line in file]
@@ -45,7 +57,7 @@ def read_smiles_list(path: Path) -> list[str]:
     words = [line.split()[0].strip(",;") for line in lines if line and not line.startswith("#")]
     if words and words[0].lower() in {"smiles", "smi", "canonical_smiles"}:
         words = words[1:]
-    if not words:
+    if not words and not empty:
         raise DataError(f"{path} is empty.", hint="Give one SMILES a line.")
     return words
 
@@ -128,7 +140,7 @@ def read_sdf(path: Path, reading: Reading) -> tuple[Parsed, Mapping[str, Array],
     texts: list[str] = []
     mols: list[Any] = []
     with rdBase.BlockLogs():
-        for i, mol in enumerate(_records(path)):
+        for i, mol in enumerate(sdf_records(path)):
             name = mol.GetProp("_Name") if mol is not None and mol.HasProp("_Name") else ""
             texts.append(name or f"record {i + 1}")
             mols.append(mol)
@@ -152,7 +164,7 @@ def read_sdf(path: Path, reading: Reading) -> tuple[Parsed, Mapping[str, Array],
     return parse_molecules(mols, texts, reading.accept, source=str(path)), properties, len(mols)
 
 
-def _records(path: Path) -> Iterator[Any]:
+def sdf_records(path: Path) -> Iterator[Any]:
     try:
         if path.suffix.lower() == ".mol":
             yield Chem.MolFromMolFile(str(path))
