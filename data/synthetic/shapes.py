@@ -97,7 +97,7 @@ class Shapes:
     """
 
     size: int = 32
-    radius: tuple[float, float] = (4.5, 6.5)
+    radius: tuple[float, float] = (5.0, 7.0)
     background: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:

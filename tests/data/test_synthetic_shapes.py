@@ -79,8 +79,8 @@ def test_attributes_are_uniform_and_independent() -> None:
     # Correlations of independent attributes have a standard error of 1 / sqrt(n).
     place = [found.shape, found.colour, *found.centre.T, found.radius]
     assert np.corrcoef(place) == pytest.approx(np.eye(5), abs=4.5 / sqrt(n))
-    assert found.radius.min() >= 4.5
-    assert found.radius.max() <= 6.5
+    assert found.radius.min() >= WORLD.radius[0]
+    assert found.radius.max() <= WORLD.radius[1]
 
 
 def test_every_shape_lies_within_the_picture() -> None:
