@@ -36,7 +36,7 @@ from domains.graphs.gdss import (
 from domains.graphs.networks import ScoreNets
 from domains.graphs.transformer import GraphTransformer
 
-__all__ = ["GraphSamples", "build", "denoiser_for", "fit_config", "moments_of", "train"]
+__all__ = ["GraphSamples", "build", "denoiser_for", "fit_config", "moments_of", "standardised", "train"]
 
 MEASURED = 20_000  # graphs that the moments are measured on
 
@@ -200,7 +200,7 @@ def train(
     rows = graphs.at(split)
     if not len(rows):
         raise DataError(f"'{graphs.name}' has no training graphs.")
-    cond, scales = _standardised(config.properties, properties or {}, len(rows))
+    cond, scales = standardised(config.properties, properties or {}, len(rows))
     some = graphs.batch(rows[:MEASURED])
     moments = moments_of(some)
     denoiser = denoiser_for(graphs.kind, config, moments, seed=seed).to(device)
@@ -240,9 +240,14 @@ def train(
     return model_of(checkpoint)
 
 
-def _standardised(
+def standardised(
     names: Sequence[str], values: Mapping[str, Sequence[float]], count: int
 ) -> tuple[Tensor | None, dict[str, tuple[float, float]]]:
+    """Columns (count, K) of mean 0 and standard deviation 1, and name -> (mean, standard deviation).
+
+    Raises:
+        DataError: a property is missing, of another length, not finite, or constant.
+    """
     if not names:
         return None, {}
     columns, scales = [], {}

@@ -99,6 +99,7 @@ class GraphTransformer(nn.Module):
         nodes, pairs: widths dx and de.
         heads: of attention.
         conditions: numbers K of the condition (B, K); NaN says "not given".
+        leave: with the layers that answer; a regressor reads `hidden` alone.
     """
 
     target = "clean"
@@ -113,6 +114,7 @@ class GraphTransformer(nn.Module):
         pairs: int,
         heads: int,
         conditions: int = 0,
+        leave: bool = True,
     ) -> None:
         super().__init__()
         if nodes % heads:
@@ -132,11 +134,21 @@ class GraphTransformer(nn.Module):
         self.enter_x = nn.Linear(features + WALKS, nodes)
         self.enter_e = nn.Linear(1 + WALKS, pairs)
         self.blocks = nn.ModuleList(Block(nodes, pairs, heads) for _ in range(depth))
-        self.leave_x = nn.Sequential(nn.LayerNorm(nodes), nn.Linear(nodes, features))
-        self.leave_e = nn.Sequential(nn.LayerNorm(pairs), nn.Linear(pairs, orders))
+        if leave:
+            self.leave_x = nn.Sequential(nn.LayerNorm(nodes), nn.Linear(nodes, features))
+            self.leave_e = nn.Sequential(nn.LayerNorm(pairs), nn.Linear(pairs, orders))
+
+    def hidden(self, x: Mapping[str, Tensor], t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The node stream after the last block, (B, N, dx), zero where the mask is off."""
+        return self._streams(x, t, cond)[0]
 
     def forward(self, x: Mapping[str, Tensor], t: Tensor, cond: Tensor | None = None) -> dict[str, Tensor]:
         """Logits of the clean graph; those of absent entries mean nothing."""
+        h, e = self._streams(x, t, cond)
+        out = self.leave_e(e)
+        return {"nodes": self.leave_x(h), "edges": (out + out.transpose(1, 2)) / 2}
+
+    def _streams(self, x: Mapping[str, Tensor], t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
         nodes, edges, mask = x["nodes"], x["edges"], x["mask"]
         pair = (mask[:, :, None] & mask[:, None, :]).unsqueeze(-1)
         told = walks(edges, mask)
@@ -147,5 +159,4 @@ class GraphTransformer(nn.Module):
         e = self.enter_e(torch.cat([edges.unsqueeze(-1), told], -1)) * pair
         for block in self.blocks:
             h, e, y = block(h, e, y, mask, pair)
-        out = self.leave_e(e)
-        return {"nodes": self.leave_x(h), "edges": (out + out.transpose(1, 2)) / 2}
+        return h, e
