@@ -162,6 +162,8 @@ def from_pyg(data: Any, kind: Kind) -> Graphs:
 def _orders(one: Any, i: int) -> torch.Tensor:
     if one.edge_attr is None:
         raise DataError(f"graph {i} has no edge_attr; molecules need bond orders 1, 2 or 3 there.")
+    if not one.edge_index.shape[1]:
+        return torch.zeros(0)
     orders = one.edge_attr.reshape(one.edge_index.shape[1], -1).to(torch.float32)
     if orders.shape[1] != 1 or not torch.isin(orders, torch.tensor([1.0, 2.0, 3.0])).all():
         raise DataError(f"graph {i}: edge_attr must hold one bond order 1, 2 or 3 per edge.")
