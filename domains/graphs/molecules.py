@@ -94,9 +94,11 @@ def entry_of(mol: Mol, index: Mapping[str, int]) -> Entry:
     mol = Chem.Mol(mol)
     Chem.Kekulize(mol, clearAromaticFlags=True)
     symbols = [atom.GetSymbol() for atom in mol.GetAtoms()]
-    if strange := next((symbol for symbol in symbols if symbol not in index), None):
+    if strange := [symbol for symbol in symbols if symbol not in index]:
+        # A metal before what merely did not occur elsewhere.
+        first = min(strange, key=lambda symbol: symbol in ORGANIC)
         raise DataError(
-            f"element {strange} is outside the vocabulary {', '.join(index)}.",
+            f"element {first} is outside the vocabulary {', '.join(index)}.",
             hint="Give the elements with --elements, or pass --skip-invalid to leave such rows out.",
         )
     pairs, orders = [], []
@@ -190,7 +192,11 @@ def _collect(
 ) -> Parsed:
     """Turn molecules into graphs, once it is known which elements there are."""
     if (atoms := accept.atoms) is None:
-        seen = {atom.GetSymbol() for *_, mol in found for atom in mol.GetAtoms()}
+        limit = accept.max_nodes or max((mol.GetNumAtoms() for *_, mol in found), default=1)
+        several = [
+            {atom.GetSymbol() for atom in mol.GetAtoms()} for *_, mol in found if mol.GetNumAtoms() <= limit
+        ]
+        seen = set().union(*(own for own in several if own <= set(ORGANIC)))
         atoms = tuple(symbol for symbol in ORGANIC if symbol in seen) or ("C",)
     index = {symbol: i for i, symbol in enumerate(atoms)}
     entries: list[Entry] = []

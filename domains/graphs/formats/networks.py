@@ -89,20 +89,23 @@ def _edge_list(lines: Sequence[str], path: Path) -> nx.Graph:
 
 
 def read_pt(path: Path) -> GraphSet:
-    """A list of PyTorch Geometric `Data`, or a `Batch`, saved with `torch.save`; nothing in it is executed.
+    """A list of PyTorch Geometric `Data` saved with `torch.save`; nothing in it is executed.
 
     Raises:
         DataError: it holds other objects than tensors and graphs of PyTorch Geometric.
     """
-    require("torch_geometric.data", extra="graphs")
+    data = require("torch_geometric.data.data", extra="graphs")
+    storage = require("torch_geometric.data.storage", extra="graphs")
+    plain = [data.Data, data.DataEdgeAttr, data.DataTensorAttr, storage.GlobalStorage]
     try:
-        found = torch.load(path, weights_only=True)
+        with torch.serialization.safe_globals(plain):
+            found = torch.load(path, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read without running code it may hold.",
             hint="Save a list of torch_geometric Data with torch.save, or use .npz.",
         ) from error
-    several = found.to_data_list() if hasattr(found, "to_data_list") else found
+    several = [found] if isinstance(found, data.Data) else found
     if not isinstance(several, list) or not several or not all(hasattr(one, "edge_index") for one in several):
         raise DataError(f"{path} holds no list of PyTorch Geometric graphs.")
     return _of_pyg(several, path)

@@ -144,7 +144,7 @@ def test_counts_of_a_known_set() -> None:
     gen = molecules_of_smiles(["CC", "CC", "CO", "C(C)(C)(C)(C)C"])
     rows, _ = scoring.score_molecules(gen, ["CO", "CN"], ["CC"], metrics=("unique", "novel", "coverage"))
     found = {row["metric"]: (row["value"], row["floor"]) for row in rows}
-    # Distinct: CC, CO and the corrected neopentane, of four. CC is known. CC and CO of CC, CO, CN are reached.
+    # Distinct: CC, CO and neopentane, of four. CC is known. CC and CO of CC, CO, CN are reached.
     assert found == {"unique": (0.75, 1), "novel": (2 / 3, 1), "coverage": (2 / 3, 1 / 3)}
 
 
