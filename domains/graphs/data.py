@@ -143,6 +143,14 @@ class Graphs:
             torch.cat([part.mask for part in several]),
         )
 
+    def linked(self) -> "Graphs":
+        """The same with the mask of the reference: nodes that have an edge. For comparisons alone.
+
+        Single atoms and isolated nodes become padding.
+        """
+        mask = (self.edges != 0).any(2)
+        return Graphs(self.nodes * mask.unsqueeze(-1), self.edges, mask)
+
     def checked(self) -> "Graphs":
         """The same graphs, once they are known to be finite, symmetric, loop-free and masked.
 

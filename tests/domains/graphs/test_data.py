@@ -50,6 +50,8 @@ def test_isolated_nodes_and_single_atoms_are_nodes_and_not_padding() -> None:
     dense = Ragged.build([([0], [], []), ([1, 2, 0], [(0, 2)], [2])]).dense(ORGANIC)
     assert dense.mask.sum(1).tolist() == [1, 3]
     assert dense.nodes.sum((1, 2)).tolist() == [1.0, 3.0]
+    # The mask of the reference loses the single atom and the isolated one.
+    assert dense.linked().sizes.tolist() == [0, 2]
 
 
 def test_features_of_generic_graphs_are_one_hot_degrees() -> None:

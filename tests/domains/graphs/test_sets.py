@@ -15,8 +15,9 @@ from core.errors import ConfigError, DataError, SuffuseError
 from data.store import sha256_of
 from domains.graphs.data import KINDS, GraphSet
 from domains.graphs.exchange import to_networkx, to_pyg
-from domains.graphs.formats import write_npz
+from domains.graphs.formats import write_npz, write_samples
 from domains.graphs.formats.reading import Reading
+from domains.graphs.generated import read_generated
 from domains.graphs.molecules import Accept
 from domains.graphs.sets import read_set
 
@@ -129,6 +130,28 @@ def test_every_format_of_graphs_is_read_to_the_same_graphs(tmp_path: Path) -> No
         again = found.ragged.dense(first.kind)
         assert bool((again.edges == dense.edges).all()), name
         assert bool((again.mask == dense.mask).all()), name
+
+
+@pytest.mark.parametrize("suffix", ["npz", "smi", "csv", "sdf"])
+def test_molecules_written_are_read_again(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "a.smi").write_text("\n".join(SMILES))
+    first = read_set(tmp_path / "a.smi")
+    path = tmp_path / f"out.{suffix}"
+    assert write_samples(path, first.ragged, first.kind) == len(SMILES)
+    assert read_generated(path).kept == first.smiles
+    with pytest.raises(ConfigError, match="exists"):
+        write_samples(path, first.ragged, first.kind)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "edges", "pt"])
+def test_graphs_written_are_read_again(suffix: str, tmp_path: Path) -> None:
+    first = read_set("community").take(np.arange(3))
+    path = tmp_path / f"out.{suffix}"
+    assert write_samples(path, first.ragged, first.kind) == 3
+    dense = read_set(path).ragged.dense(first.kind)
+    assert bool((dense.edges == first.graphs().edges).all())
+    with pytest.raises(ConfigError, match=r"unknown output type of graphs '\.smi'"):
+        write_samples(tmp_path / "out.smi", first.ragged, first.kind)
 
 
 def test_properties_splits_and_rows_survive_an_archive(tmp_path: Path) -> None:
