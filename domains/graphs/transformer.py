@@ -134,6 +134,10 @@ class GraphTransformer(nn.Module):
         self.enter_x = nn.Linear(features + WALKS, nodes)
         self.enter_e = nn.Linear(1 + WALKS, pairs)
         self.blocks = nn.ModuleList(Block(nodes, pairs, heads) for _ in range(depth))
+        # Nothing reads what the last block tells the graph, nor, without an answer, its pairs.
+        unread = ("hear.",) if leave else ("hear.", "edge.", "feed_e.")
+        for name, weight in self.blocks[-1].named_parameters():
+            weight.requires_grad_(not name.startswith(unread))
         if leave:
             self.leave_x = nn.Sequential(nn.LayerNorm(nodes), nn.Linear(nodes, features))
             self.leave_e = nn.Sequential(nn.LayerNorm(pairs), nn.Linear(pairs, orders))

@@ -10,6 +10,7 @@ from core.errors import ConfigError
 from domains.graphs.config import PRESETS, preset_for
 from domains.graphs.data import KINDS
 from domains.graphs.networks import EdgeNet, NodeNet, ScoreNets, pairs_of, parameters, propagation
+from domains.graphs.property import PropertyNet
 from domains.graphs.training import build
 from domains.graphs.transformer import GraphTransformer
 
@@ -163,12 +164,14 @@ def test_one_block_is_the_formula_written_with_loops() -> None:
 
 
 def test_weights_that_nothing_reads_are_not_trained() -> None:
-    net = EdgeNet(3, width=4, attention=4, layers=2, heads=2)
-    net(
-        *(state([3], 3)[k].float() if k != "mask" else state([3], 3)[k] for k in ("nodes", "edges", "mask"))
-    ).sum().backward()
-    silent = [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
-    assert silent == []
+    x, t = state([3, 2], 3), torch.tensor([0.2, 0.7], dtype=F64)
+    regressor = PropertyNet(3, 2, depth=2, nodes=8, pairs=4, heads=2).double()
+    for net in (*nets().values(), regressor):
+        out = net(x, t)
+        total = out.sum() if isinstance(out, Tensor) else out["nodes"].sum() + out["edges"].sum()
+        total.backward()
+        silent = [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
+        assert silent == []
 
 
 def test_a_condition_that_is_not_given_differs_from_one_that_is() -> None:
