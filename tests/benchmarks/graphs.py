@@ -6,7 +6,7 @@
 
 128 graphs a row, one thread. MMD by the "emd" kernels, on five disjoint sets of 20 graphs against the 20 test
 graphs: mean and standard deviation over the five (they share one model, so this is the spread of sampling and
-not of training), and the floor, the training graphs against the test graphs. The table takes about seven
+not of training), and the floor, the training graphs against the test graphs. The table takes about four
 CPU-minutes.
 
 Reference figures: community_small .045 / .086 / .007, mean .046 (Jo, Lee & Hwang 2022, arXiv:2202.02514,
