@@ -83,6 +83,13 @@ def test_the_average_is_that_of_the_weights() -> None:
     torch.testing.assert_close(got.weights["at"], exact)
 
 
+def test_an_exponential_rate_falls_by_one_factor_a_step() -> None:
+    config = FitConfig(steps=10, batch=1, lr=0.1, schedule="exponential", decay=0.5, warmup=2)
+    assert [rate(config, step) for step in range(4)] == pytest.approx([0.05, 0.1, 0.1 * 0.5**2, 0.1 * 0.5**3])
+    with pytest.raises(ConfigError, match=r"decay must lie in \(0, 1\]"):
+        FitConfig(steps=1, batch=1, decay=1.5)
+
+
 def test_the_rate_rises_then_falls_to_nothing() -> None:
     config = FitConfig(steps=100, batch=1, lr=2.0, schedule="cosine", warmup=10)
     assert [rate(config, k) for k in (0, 4, 9, 10)] == pytest.approx([0.2, 1.0, 2.0, 2.0])
