@@ -23,9 +23,14 @@ from domains.graphs.exchange import to_networkx, to_pyg
 from domains.graphs.formats.archives import write_npz
 from domains.graphs.valency import Molecules, molecules_of
 
-__all__ = ["WRITABLE", "write_samples"]
+__all__ = ["WRITABLE", "suffixes", "write_samples"]
 
 WRITABLE = (".npz", ".pt", ".smi", ".csv", ".sdf", ".edges")
+
+
+def suffixes(kind: Kind) -> tuple[str, ...]:
+    """Extensions that hold this kind."""
+    return WRITABLE[:5] if kind.molecular else (".npz", ".pt", ".edges")
 
 
 def write_samples(
@@ -48,7 +53,7 @@ def write_samples(
         ConfigError: the extension does not fit the kind, or the file exists.
     """
     suffix = path.suffix.lower()
-    known = WRITABLE[:5] if kind.molecular else (".npz", ".pt", ".edges")
+    known = suffixes(kind)
     if suffix not in known:
         raise unknown(
             f"output type of {'molecules' if kind.molecular else 'graphs'}", suffix or path.name, known
