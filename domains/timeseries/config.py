@@ -52,7 +52,7 @@ class FlowConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kernels: tuple[Kernel, ...] = Field(("periodic", "ou", "constant"), min_length=1)
+    kernels: tuple[Kernel, ...] = Field(("periodic", "ou"), min_length=1)
     season: int | None = Field(
         None, ge=2, description="period of 'periodic', points; None: the table's season"
     )

@@ -130,7 +130,7 @@ def test_a_flow_is_trained_stored_and_sampled_in_euler_steps(tmp_path) -> None:
 def test_an_untaught_flow_already_forecasts_the_season() -> None:
     """The noise end alone, D = e, repeats the wave that the context shows."""
     shape = Shape(48, 24)
-    process = process_of(shape, FlowConfig(), 24)
+    process = process_of(shape, FlowConfig(kernels=("periodic", "ou", "constant")), 24)
     level = process_of(shape, FlowConfig(kernels=("periodic", "ou")), 24)
     wave = np.sin(2 * np.pi * np.arange(72) / 24) + 3
     like = torch.from_numpy(wave / 3)[None, None]
