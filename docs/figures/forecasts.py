@@ -33,7 +33,11 @@ TESTED: dict[str, tuple[str, int, str]] = {
         "suffuse timeseries train simulated --preset tiny -c 96 -o sim && "
         "suffuse timeseries tune-scale sim simulated --scales 1,2,3,4,6 --most 16 --save",
     ),
-    "m4-hourly": ("m4_hourly", 64, f"{M4} -o m4, then the scale by the holdout window of 64 training series"),
+    "m4-hourly": (
+        "m4_hourly",
+        64,
+        f"{M4} -o m4; the scale of guidance by python -m tests.benchmarks.timeseries_quality --only tuning",
+    ),
     "m4-hourly-flow": ("m4_hourly", 64, f"{M4} --kind tsflow -o flow"),
 }
 
