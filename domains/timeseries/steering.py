@@ -5,24 +5,30 @@ the model's law of the future given the past. Here S samples of one window are a
 pulled by the gradient of a likelihood of the known values, and weights repay what the pull took beyond the
 model's own step, so that resampled groups stand for
 
-    p(window) exp(-sum m (y - x)^2 / (2 s^2))
+    p(window) exp(-sum m |y - x| / b)            law "laplace"
+    p(window) exp(-sum m (y - x)^2 / (2 b^2))    law "normal"
 
-with s the noise that known values are read with. On the way the likelihood of y at the denoised window is
+with b the noise that known values are read with. On the way the likelihood of y at the denoised window is
 widened by what is still open, v(t) = d^2 r^2 / (d^2 + r^2), r = sigma / alpha and d the standard deviation of
-the data. One
-call and one gradient per step and particle: the cost of self-guidance.
+the data: b becomes sqrt(v + b^2). One call and one gradient per step and particle: the cost of self-guidance.
+
+The pull of the normal law grows with the misfit, and where known values are strongly correlated, as those of
+a long
+context are, it overshoots: runs of few steps diverge. That of the Laplace law is bounded.
 
 Source: Wu et al. 2023, arXiv:2306.17775 (twisted diffusion sampler); the rows and weights are `core.infer`'s.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import ConfigError
+from core.errors import ConfigError, unknown
 from core.infer import fk_sample, twist, twisted
 from core.plan import ancestral
 from core.process import LinearBetas
@@ -32,12 +38,14 @@ from core.steer.measured import open_variance
 from core.train.samples import mixed_seed
 from domains.timeseries.data import Array, Forecast, Series
 from domains.timeseries.forecasting import check_series, key_of, over_ranks
-from domains.timeseries.guidance import Known
 from domains.timeseries.sampling import ddim_times, in_units
 from domains.timeseries.tsdiff import SeriesModel
 from domains.timeseries.windows import cut
 
-__all__ = ["Steered", "steered_forecast"]
+__all__ = ["Law", "Steered", "steered_forecast"]
+
+Law = Literal["laplace", "normal"]
+Misfit = Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ def steered_forecast(
     num_samples: int = 100,
     num_steps: int | None = None,
     noise: float = 0.1,
+    law: Law = "laplace",
     ess_threshold: float = 0.5,
     seed: int = 0,
     progress: Progress = silent,
@@ -74,7 +83,8 @@ def steered_forecast(
         model: unconditional, of the same frequency.
         num_samples: S particles per series.
         num_steps: of the ancestral plan; all of the process by default.
-        noise: s, scaled units.
+        noise: b, scaled units.
+        law: of that noise.
         ess_threshold: share of S below which the group is resampled.
         seed: same seed, same samples, whatever else is asked for at once.
 
@@ -89,6 +99,8 @@ def steered_forecast(
         )
     if not noise > 0:
         raise ConfigError(f"the noise of known values must be positive, got {noise}.")
+    if law not in get_args(Law):
+        raise unknown("law of noise", law, get_args(Law))
     for item in series:
         check_series(model, item)
     # The last time is the smallest noise that the model knows: weights need every row to draw.
@@ -102,16 +114,21 @@ def steered_forecast(
         out = np.zeros((len(index), num_samples * p + 2))
         for row, i in zip(out, index, strict=True):
             piece = cut(series[i], model.shape)
-            known = Known(
-                *(torch.from_numpy(a).to(device, torch.float32)[None] for a in (piece.values, piece.known))
+            y, mask = (
+                torch.from_numpy(a).to(device, torch.float32)[None] for a in (piece.values, piece.known)
             )
 
-            def explained(x0: Tensor, t: float, known: Known = known) -> Tensor:
-                spread = open_variance(process, t, model.denoiser.data_std) + noise**2
-                return -known(x0).double() / (2 * spread)
+            def misfit(x0: Tensor, spread: float, y: Tensor = y, mask: Tensor = mask) -> Tensor:
+                gap = (mask * (y - x0)).flatten(1).double()
+                if law == "laplace":
+                    return -gap.abs().sum(1) / math.sqrt(spread)
+                return -gap.square().sum(1) / (2 * spread)
 
-            def fits(x0: Tensor, known: Known = known) -> Tensor:
-                return -known(x0).double() / (2 * noise**2)
+            def explained(x0: Tensor, t: float, misfit: Misfit = misfit) -> Tensor:
+                return misfit(x0, open_variance(process, t, model.denoiser.data_std) + noise**2)
+
+            def fits(x0: Tensor, misfit: Misfit = misfit) -> Tensor:
+                return misfit(x0, noise**2)
 
             like = torch.zeros(num_samples, *piece.values.shape, device=device)
             seeds = Seeds([mixed_seed(seed, *key_of(series[i]), "particles")])

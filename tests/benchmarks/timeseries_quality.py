@@ -170,7 +170,7 @@ def particles() -> dict[str, Any]:
     series = [instance.series for instance in m4()[1]]
     guided = best().model_copy(update={"sampler": "ddpm", "num_steps": 20})
     out["self-guidance, ancestral 20"] = sampled("tsdiff", guided)
-    for noise in (0.1, 0.3):
+    for noise in (0.1, 0.5, 2.0):
         made, spent = timed(
             lambda noise=noise: steered_forecast(
                 model("tsdiff"), series, num_samples=SAMPLES, num_steps=20, noise=noise

@@ -20,7 +20,7 @@ def conditional(model, context: np.ndarray, noise: float) -> tuple[np.ndarray, n
 def test_particles_stand_for_the_conditional_law() -> None:
     model = gaussian_model(4, 2)
     item = hours(np.array([0.2, 1.1, 0.6, -0.7]))
-    found = steered_forecast(model, [item], num_samples=2000, noise=0.5, seed=0)
+    found = steered_forecast(model, [item], num_samples=2000, noise=0.5, law="normal", seed=0)
     samples = found.forecasts[0].samples
     mean, spread = conditional(model, item.target, 0.5)
     # About a thousand effective particles: standard error 0.03; 100 steps lose some 5 % of the variance.
@@ -29,6 +29,22 @@ def test_particles_stand_for_the_conditional_law() -> None:
     assert found.ess[0] > 200
     assert found.roots[0] > 50
     assert found.calls == 99
+
+
+def test_particles_stand_for_the_law_under_laplace_noise_too() -> None:
+    model = gaussian_model(4, 2)
+    item = hours(np.array([0.2, 1.1, 0.6, -0.7]))
+    found = steered_forecast(model, [item], num_samples=2000, noise=0.5, seed=0)
+    samples = found.forecasts[0].samples
+    # The same law by weighing a million draws of the model.
+    root = np.linalg.cholesky(covariance(model.shape).numpy() + 1e-9 * np.eye(6))
+    draws = np.random.default_rng(0).standard_normal((1_000_000, 6)) @ root.T
+    weight = np.exp(-np.abs(draws[:, :4] - item.target).sum(1) / 0.5)
+    mean = weight @ draws[:, 4:] / weight.sum()
+    spread = np.cov(draws[:, 4:].T, aweights=weight)
+    assert samples.mean(0) == pytest.approx(mean, abs=0.12)
+    assert np.cov(samples.T) == pytest.approx(spread, abs=0.15)
+    assert found.ess[0] > 200
 
 
 def test_a_series_is_steered_the_same_alone_and_in_a_batch() -> None:
@@ -45,5 +61,7 @@ def test_what_cannot_be_steered_is_refused() -> None:
     item = hours(np.ones(30))
     with pytest.raises(ConfigError, match="unconditional"):
         steered_forecast(replace(untrained(), kind="tsflow"), [item])
+    with pytest.raises(ConfigError, match="unknown law of noise 'cauchy'"):
+        steered_forecast(untrained(), [item], law="cauchy")
     with pytest.raises(ConfigError, match="noise of known values"):
         steered_forecast(untrained(), [item], noise=0.0)
