@@ -85,7 +85,7 @@ def prepare(
     from apps.show import show
     from domains.graphs.formats.reading import Reading
     from domains.graphs.molecules import Accept
-    from domains.graphs.preparation import prepare_file
+    from domains.graphs.workflows import prepare_file
 
     accept = Accept(_words(elements) or None, max_nodes, skip_invalid, drop_large, largest_fragment)
     reading = Reading(
@@ -167,7 +167,7 @@ def evaluate(
     from apps.claim import claimed
     from apps.show import show
     from core.device import choose_device
-    from domains.graphs.evaluation import evaluate_file
+    from domains.graphs.workflows import evaluate_file
     from domains.graphs.formats.reading import Reading
     from domains.graphs.molecules import Accept
 
@@ -227,7 +227,7 @@ def draw(
     """Draw molecules or graphs in a grid."""
     from apps.show import show
     from core.errors import ConfigError
-    from domains.graphs.preparation import draw_file
+    from domains.graphs.workflows import draw_file
 
     try:
         columns, rows = (int(word) for word in grid.lower().split("x"))

@@ -50,7 +50,7 @@ def sample(
     """Sample graphs or molecules: a file, a picture, and how many are valid and unique."""
     from apps.claim import claimed
     from apps.show import show
-    from domains.graphs.generation import sample_file
+    from domains.graphs.workflows import sample_file
 
     where = folder or out.with_name(f"{out.name}.run")
     config = {"model": run, "n": n, "solver": solver, "steps": steps, "prior": prior}

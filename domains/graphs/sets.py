@@ -1,11 +1,10 @@
 """Named sets and files: `read_set` turns whatever holds graphs or molecules into a `GraphSet`.
 
-| name                                               | what | |
--------------------------------------------------- |
--------------------------------------------------------- | | community_small, ego_small, enzymes, grid,
-comm20  | published sets with their splits, found in the data folders | | qm9, zinc250k | published
-molecules with their test rows, likewise       | | community, planar, tree, sbm | drawn here, no download |
-| small_molecules | every C/N/O/F molecule of up to 5 heavy atoms, no download |
+community_small, ego_small, enzymes,   published sets with their splits, found in the data folders
+grid, comm20
+qm9, zinc250k                          published molecules with their test rows, likewise
+community, planar, tree, sbm           drawn here, no download
+small_molecules                        every C/N/O/F molecule of up to 5 heavy atoms, no download
 """
 
 from collections.abc import Callable, Mapping

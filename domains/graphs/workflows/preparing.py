@@ -8,13 +8,13 @@ from typing import Any
 from core.errors import ConfigError, DataError, unknown
 from core.outlook import Outlook, Ready, at_once, check_output, many
 from core.progress import Progress, silent
-from domains.graphs.evaluation import split_name
 from domains.graphs.formats.archives import write_npz
 from domains.graphs.formats.reading import Reading
 from domains.graphs.generated import read_generated
 from domains.graphs.metrics.molecular import PROPERTIES, property_values
 from domains.graphs.plots import draw_graphs, draw_molecules
 from domains.graphs.sets import BUILTIN, NAMED, read_set
+from domains.graphs.workflows.evaluating import split_name
 
 __all__ = ["draw_file", "prepare_file"]
 
