@@ -15,7 +15,7 @@ appendix D.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
@@ -26,7 +26,17 @@ from core.errors import ConfigError, unknown
 from core.process.gaussian import Gaussian
 from core.state import State, per_sample, tree_map
 
-__all__ = ["Denoiser", "Posterior", "Predicts", "Wrapped", "edm_coeffs", "noise_of", "score_of", "wrap"]
+__all__ = [
+    "Denoiser",
+    "Posterior",
+    "Predicts",
+    "TokenPosterior",
+    "Wrapped",
+    "edm_coeffs",
+    "noise_of",
+    "score_of",
+    "wrap",
+]
 
 Predicts: TypeAlias = Literal["x0", "eps", "v", "score", "flow", "edm"]
 
@@ -39,6 +49,48 @@ class Posterior:
 
     mean: Any = None
     logits: Any = None
+
+    def at(self, where: Tensor) -> Tensor:
+        """Logits of the tokens at these positions (B, L), row by row: (K, V)."""
+        return self.logits[where]
+
+
+class TokenPosterior(Posterior):
+    """A posterior of tokens whose logits are computed where they are asked for.
+
+    The head of a token network, width x vocabulary, costs more than its trunk; a step of a plan that reveals
+    eight tokens, or a loss over the masked ones, asks for those rows alone.
+
+    Args:
+        rows: boolean positions (B, L) -> logits (K, V), row by row.
+        shape: (B, L).
+    """
+
+    __slots__ = ("_logits", "rows", "shape")
+    rows: Callable[[Tensor], Tensor]
+    shape: tuple[int, ...]
+    _logits: Any
+
+    def __init__(self, rows: Callable[[Tensor], Tensor], shape: Sequence[int]) -> None:
+        object.__setattr__(self, "mean", None)
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "shape", tuple(shape))
+        object.__setattr__(self, "_logits", None)
+
+    def at(self, where: Tensor) -> Tensor:
+        return self.rows(where)
+
+    @property
+    def logits(self) -> Tensor:
+        """All logits, (B, L, V)."""
+        if self._logits is None:
+            everywhere = torch.ones(self.shape, dtype=torch.bool)
+            object.__setattr__(self, "_logits", self.rows(everywhere).unflatten(0, self.shape))
+        return self._logits
+
+    def changed(self, fn: Callable[[Tensor, Tensor], Tensor]) -> "TokenPosterior":
+        """The posterior with `fn(logits (K, V), where (B, L))` in place of the logits."""
+        return TokenPosterior(lambda where: fn(self.rows(where), where), self.shape)
 
 
 class Denoiser(Protocol):

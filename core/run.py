@@ -22,8 +22,9 @@ from torch import Tensor
 
 from core.denoise import Denoiser, Posterior
 from core.errors import ConfigError
-from core.plan.table import AnyRow, JointRow, LangevinRow, Plan, Row, TokenRow, adaptive
-from core.state import Source, State, per_sample, take, tree_map, uniform
+from core.plan.table import AnyRow, JointRow, LangevinRow, Plan, RedrawRow, Row, TokenRow, adaptive
+from core.reveal import token_step
+from core.state import Source, State, per_sample, take, tree_map
 
 __all__ = ["Kicks", "Latent", "Step", "Switch", "decode", "encode", "sample", "steps"]
 
@@ -84,7 +85,7 @@ def steps(
     """Walk a plan.
 
     Args:
-        plan: rows to walk; one call of the denoiser each.
+        plan: rows to walk; one call of the denoiser each, or none where a row of tokens reveals nothing.
         denoiser: posterior of the clean state.
         x: state at time `plan.start`, (B, ...) or a mapping; `process.prior(like, gen, plan.start)` draws
             one.
@@ -97,30 +98,28 @@ def steps(
         A `Step` per row. Gradients flow if the caller's mode lets them; `sample` switches them off. A
         `Switch` sent back replaces the state that the next row begins with.
     """
-    space = denoiser.process.space if not isinstance(plan.rows[0], TokenRow) else None
+    space = None if isinstance(plan.rows[0], TokenRow | RedrawRow) else denoiser.process.space
     past = list(history)
     order = plan.order
     for index, row in enumerate(plan.rows):
-        posterior = denoiser(x, row.t, cond)
         noise = None if noises is None else noises[index]
+        if isinstance(row, TokenRow | RedrawRow):
+            posterior, after = token_step(row, x, denoiser, gen, cond, past)
+            switch = yield Step(index, row, x, posterior, noise, after)
+            x, past = _switched(switch, after, past)
+            continue
+        posterior = denoiser(x, row.t, cond)
         if type(row) is Row or (type(row) is JointRow and not adaptive(row)):
             past.insert(0, _slope(row, x, posterior.mean))
             if noise is None and _fresh(row):
                 noise = _used(row, space.noise(x, gen))  # type: ignore[union-attr]
             after = _advance(row, x, past, noise)
             del past[order:]
-        elif adaptive(row):
+        else:
             noise = _kicks(row, space, x, gen) if noise is None else noise
             after = _corrected(row, x, posterior.mean, noise)
-        else:
-            after = _reveal(row, x, posterior.logits, gen)  # type: ignore[arg-type]
         switch = yield Step(index, row, x, posterior, noise, after)
-        if switch is None:
-            x = after
-        else:
-            x = switch.x
-            if switch.rows is not None:
-                past = [take(h, switch.rows) for h in past]
+        x, past = _switched(switch, after, past)
 
 
 def sample(
@@ -179,6 +178,14 @@ def encode(plan: Plan, denoiser: Denoiser, x0: State, gen: Source, cond: Any = N
 def decode(plan: Plan, denoiser: Denoiser, latent: Latent, cond: Any = None) -> Any:
     """Walk a plan from a latent; the same plan must have made it."""
     return sample(plan, denoiser, latent.start, cond=cond, noises=latent.noises)
+
+
+def _switched(switch: Switch | None, after: Any, past: list[Any]) -> tuple[Any, list[Any]]:
+    """The state and history that the next row begins with."""
+    if switch is None:
+        return after, past
+    rows = switch.rows
+    return switch.x, past if rows is None else [take(h, rows) for h in past]
 
 
 @dataclass(frozen=True)
@@ -284,18 +291,3 @@ def _langevin(row: LangevinRow, x: Tensor, mean: Tensor, walk: Tensor, fresh: Te
     if row.keep != 1 or row.push:
         after = row.keep * after + row.push * score
     return after if fresh is None else after + row.fresh * fresh
-
-
-def _reveal(row: TokenRow, x: Tensor, logits: Tensor, gen: Source | None) -> Tensor:
-    """Draw all masked tokens (Gumbel maximum), keep the draw where the row reveals, mask again where it says
-    so.
-    """
-    where: dict[str, Any] = {"dtype": torch.float64, "device": x.device}
-    gumbel = -(-uniform(logits.shape, gen, **where).clamp_min(1e-300).log()).log()
-    drawn = (logits.to(torch.float64) + gumbel).argmax(-1)
-    masked = x == row.mask_token
-    reveal = masked & (uniform(x.shape, gen, **where) < row.reveal)
-    after = torch.where(reveal, drawn.to(x.dtype), x)
-    if row.remask:
-        after = torch.where(~masked & (uniform(x.shape, gen, **where) < row.remask), row.mask_token, after)
-    return after

@@ -26,7 +26,8 @@ from torch import Tensor
 from core.denoise import Posterior
 from core.errors import ConfigError
 from core.infer.kernels import log_forward, log_reverse
-from core.plan.table import TokenRow
+from core.plan.table import RedrawRow, TokenRow
+from core.process.masking import tokens_and_free, with_tokens
 from core.run import Step
 from core.state import State, leaves
 
@@ -125,7 +126,7 @@ def ratio(process: Any, log_target: LogDensity, *, log_start: LogDensity | None 
 
     def weigh(step: Step, memory: Any, last: bool) -> tuple[Tensor, None]:
         row = step.row
-        if isinstance(row, TokenRow):
+        if isinstance(row, TokenRow | RedrawRow):
             raise ConfigError("target ratios need linear rows, got a row of tokens.", hint="Use difference.")
         backward = log_reverse(process, row, step.noise, step.x)
         forward = log_forward(process, row, step.x, step.next)
@@ -137,10 +138,13 @@ def ratio(process: Any, log_target: LogDensity, *, log_start: LogDensity | None 
 def denoised(step: Step) -> Any:
     """The denoised state of a row: the posterior mean; for tokens the likeliest token at every mask."""
     posterior: Posterior = step.posterior
-    if posterior.logits is None:
+    if not isinstance(step.row, TokenRow | RedrawRow):
         return posterior.mean
-    assert isinstance(step.row, TokenRow)
-    return torch.where(step.x == step.row.mask_token, posterior.logits.argmax(-1).to(step.x.dtype), step.x)
+    tokens, free = tokens_and_free(step.x)
+    guess = posterior.logits.argmax(-1).to(tokens.dtype)
+    open_ = tokens == step.row.mask_token if isinstance(step.row, TokenRow) else torch.ones_like(tokens) > 0
+    open_ = open_ if free is None else open_ & free
+    return with_tokens(step.x, torch.where(open_, guess, tokens))
 
 
 def _finite(before: Tensor, gain: Tensor) -> Tensor:

@@ -7,13 +7,21 @@ from core.plan.multistep import adams, default, dpmpp
 from core.plan.runge_kutta import euler, heun, rk4
 from core.plan.single import ancestral, ddim, euler_maruyama, reverse_diffusion
 from core.plan.splitting import splitting
-from core.plan.table import JointRow, LangevinRow, Plan, Row, TokenRow
-from core.plan.tokens import unmask
+from core.plan.table import JointRow, LangevinRow, Plan, RedrawRow, Row, TokenRow
+from core.plan.tokens import (
+    expected_evaluations,
+    first_hitting,
+    redraw,
+    remask,
+    reveal_rows,
+    unmask,
+)
 
 __all__ = [
     "JointRow",
     "LangevinRow",
     "Plan",
+    "RedrawRow",
     "Row",
     "TokenRow",
     "adams",
@@ -25,10 +33,15 @@ __all__ = [
     "dpmpp",
     "euler",
     "euler_maruyama",
+    "expected_evaluations",
+    "first_hitting",
     "heun",
     "karras",
     "log",
     "logistic",
+    "redraw",
+    "remask",
+    "reveal_rows",
     "reverse_diffusion",
     "rk4",
     "span",

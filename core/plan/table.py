@@ -8,9 +8,9 @@ where h is the denoiser's output D, or, when `frame = (P, Q)` is given, the deri
 multistep or Runge-Kutta rule integrates; h_{i-j} are the latest values, newest first. Coefficients are
 float64 Python numbers.
 
-Two other kinds of row exist, each for what a fixed linear row cannot say: `LangevinRow`, whose step depends
-on the norm of the score, and `TokenRow`, for discrete states. `JointRow` holds one row per part of a product
-state; beside a Langevin row, the linear rows of the others read one value of h.
+Other kinds of row exist, each for what a fixed linear row cannot say: `LangevinRow`, whose step depends
+on the norm of the score, and `TokenRow` or `RedrawRow`, for discrete states. `JointRow` holds one row per
+part of a product state; beside a Langevin row, the linear rows of the others read one value of h.
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from core.errors import ConfigError
 
-__all__ = ["AnyRow", "JointRow", "LangevinRow", "Plan", "Row", "TokenRow", "adaptive"]
+__all__ = ["ORDERS", "AnyRow", "JointRow", "LangevinRow", "Plan", "RedrawRow", "Row", "TokenRow", "adaptive"]
 
 
 class Row(NamedTuple):
@@ -65,9 +65,25 @@ class LangevinRow(NamedTuple):
     fresh: float = 0.0
 
 
+ORDERS = ("each", "random", "left", "right", "confidence", "margin", "entropy")
+
+
 class TokenRow(NamedTuple):
-    """One update of masked tokens: each mask is revealed with probability `reveal`, to a token drawn from the
-    posterior; each token that was there before is masked again with probability `remask`.
+    """One update of masked tokens.
+
+    Which masks are revealed is decided first, and the token of each is then drawn from the posterior:
+
+        each         every mask, independently, with probability `reveal`
+        random, left, right, confidence, margin, entropy
+                     that share of the masks, at least one: at random, the first, the last, those of the most
+                     probable token, of the largest lead of the first token over the second, of the least
+                     entropy. With a `threshold`, all masks whose best token is more probable than it instead,
+                     and at least one.
+
+    Each token that was there before is masked again with probability `remask`: the same for all, or, with
+    `weigh`, `remask` times the softmax of minus the probability that the token had when it was drawn.
+
+    `draw` is "float64", or "float32" to repeat the truncated Gumbel noise of published samplers.
     """
 
     t: float
@@ -75,10 +91,27 @@ class TokenRow(NamedTuple):
     reveal: float
     remask: float
     mask_token: int
+    order: str = "each"
+    threshold: float = 0.0
+    weigh: bool = False
+    draw: str = "float64"
 
 
-AnyRow: TypeAlias = Row | JointRow | LangevinRow | TokenRow
-KINDS = {"joint": JointRow, "langevin": LangevinRow, "token": TokenRow}
+class RedrawRow(NamedTuple):
+    """One step of the uniform process of tokens: all are drawn anew from q(x_s given x_t, p).
+
+    `form` names the law of the step; see `core.process.token_noise`.
+    """
+
+    t: float
+    s: float
+    alpha_t: float
+    alpha_s: float
+    form: str = "plug-in"
+
+
+AnyRow: TypeAlias = Row | JointRow | LangevinRow | TokenRow | RedrawRow
+KINDS = {"joint": JointRow, "langevin": LangevinRow, "token": TokenRow, "redraw": RedrawRow}
 
 
 @dataclass(frozen=True)

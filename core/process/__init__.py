@@ -19,6 +19,8 @@ from core.process.poisson import Poisson, poisson
 from core.process.product import Product
 from core.process.record import from_record, to_record
 from core.process.scheduled import Scheduled
+from core.process.survival import Survival
+from core.process.token_noise import UniformTokens
 
 __all__ = [
     "VE",
@@ -37,6 +39,8 @@ __all__ = [
     "Scheduled",
     "SigmaPower",
     "SubVP",
+    "Survival",
+    "UniformTokens",
     "from_record",
     "poisson",
     "to_record",

@@ -11,7 +11,7 @@ import torch
 
 from core.errors import ConfigError
 from core.process.gaussian import Gaussian
-from core.process.masking import Masking
+from core.process.masking import Masking, tokens_and_free, with_tokens
 from core.process.product import Product
 from core.state import Source, tree_map, uniform
 
@@ -34,9 +34,11 @@ def renoised(process: Any, x: Any, s: float, t: float, gen: Source | None) -> An
         parts = {k: _moved(part, x[k], s, t, noise[k]) for k, part in process.parts.items()}
         return parts if mask is None else {**parts, "mask": mask}
     if isinstance(process, Masking):
+        tokens, free = tokens_and_free(x)
         keep = process.alpha(t) / process.alpha(s)
-        hidden = uniform(x.shape, gen, dtype=torch.float64, device=x.device) >= keep
-        return torch.where(hidden, process.mask_token, x)
+        hidden = uniform(tokens.shape, gen, dtype=torch.float64, device=tokens.device) >= keep
+        hidden = hidden if free is None else hidden & free
+        return with_tokens(x, torch.where(hidden, process.mask_token, tokens))
     return _moved(process, x, s, t, process.space.noise(x, gen) if isinstance(process, Gaussian) else None)
 
 

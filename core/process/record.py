@@ -12,6 +12,7 @@ from core.process.interpolant import Interpolant
 from core.process.masking import Masking
 from core.process.poisson import Poisson
 from core.process.product import Product
+from core.process.token_noise import UniformTokens
 
 __all__ = ["from_record", "to_record"]
 
@@ -28,6 +29,7 @@ KINDS = {
         LinearBetas,
         CorrelatedFlow,
         Masking,
+        UniformTokens,
         Poisson,
         Interpolant,
     )
