@@ -12,7 +12,7 @@ from domains.graphs.data import KINDS
 from domains.graphs.networks import EdgeNet, NodeNet, ScoreNets, pairs_of, parameters, propagation
 from domains.graphs.property import PropertyNet
 from domains.graphs.training import build
-from domains.graphs.transformer import GraphTransformer
+from domains.graphs.transformer import GraphTransformer, Triangle
 
 F64 = torch.float64
 PUBLISHED = {
@@ -133,6 +133,18 @@ def test_pairs_are_gathered_and_spread_both_ways() -> None:
     assert len(pairs.upper) == 6 + 1 + 0
     assert pairs.graph.tolist() == [0] * 6 + [1]
     assert torch.equal(pairs.spread(pairs.gather(x["edges"][..., None]))[..., 0], x["edges"])
+
+
+def test_a_triangle_holds_every_symmetric_pair_once() -> None:
+    x = state([4, 4], 4)["edges"] + torch.eye(4, dtype=F64)
+    triangle = Triangle.of(4, x.device)
+    once = triangle.gather(x[..., None])
+    assert once.shape == (2, 10, 1)
+    assert torch.equal(triangle.spread(once)[:, 0], x)
+    assert torch.allclose(triangle.often.to(F64) @ once[..., 0].mT, x.sum((1, 2)))
+    skew = torch.randn(2, 3, 4, 4, dtype=F64)
+    assert torch.allclose(triangle.spread(triangle.even(skew)), (skew + skew.mT) / 2)
+    assert not torch.allclose(triangle.spread(triangle.even(skew)), skew)
 
 
 def test_one_block_is_the_formula_written_with_loops() -> None:
