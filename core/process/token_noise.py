@@ -7,7 +7,9 @@ The step back from t to s under the predicted law p of clean tokens, with a = al
     plug-in   proportional to  [a 1(x_s = m) + (1 - a) / V] [alpha_s p(x_s) + (1 - alpha_s) / V]
     mixture   mean over x_0 ~ p of the same with a one-hot p, each normalised first
 
-They differ unless p is certain; the plug-in form is the one of the bound in `core.train.token_loss`.
+They want different laws p. The mixture is exact for the posterior of a token given all of x_t, its own noisy
+value included; the plug-in form, and with it the bound in `core.train.token_loss`, for its law given the
+*other* noisy tokens alone, since the form weighs the token's own value itself.
 
 Sources: Austin et al. 2021, arXiv:2107.03006, eqs. 3 and 4; Sahoo et al. 2025, arXiv:2506.10892, eq. 4.
 """

@@ -69,7 +69,7 @@ class TokenLoss:
     def __call__(self, denoiser: Denoiser, batch: Batch, gen: Source) -> Tensor:
         process: Any = denoiser.process
         expected = UniformTokens if self.kind == "rate" else Masking
-        if type(process) is not expected:
+        if not issubclass(type(process), expected):
             raise ConfigError(
                 f"the loss '{self.kind}' is for {expected.__name__}, got {type(process).__name__}."
             )
