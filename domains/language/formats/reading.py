@@ -203,7 +203,7 @@ def _whole(path: Path, reading: Reading) -> Iterator[Document]:
     rest, line, column = "", 1, 1
     for text in _decoded(path, reading.encoding):
         rest += text
-        cut = _cut(rest)
+        cut = _cut(rest) if len(rest) >= CHUNK else 0
         if cut:
             yield Document(rest[:cut], line, str(path), line, column, ends=False)
             line, column = advanced(rest[:cut], line=line, column=column)
