@@ -1,9 +1,15 @@
-"""suffuse graphs: the group; `graphs_data` works on data and files of samples, `graphs_run` with models."""
+"""suffuse graphs: the group.
+
+graphs_data    data and files of samples: prepare, evaluate, draw
+graphs_train   train, train-property, presets
+graphs_run     what a model draws: sample, animate, models
+graphs_guide   what it is asked for: guide, scaffold
+"""
 
 import typer
 
-from apps.commands import graphs_data, graphs_run
+from apps.commands import graphs_data, graphs_guide, graphs_run, graphs_train
 
 app = typer.Typer(no_args_is_help=True)
-app.add_typer(graphs_data.app)
-app.add_typer(graphs_run.app)
+for part in (graphs_data, graphs_train, graphs_run, graphs_guide):
+    app.add_typer(part.app)

@@ -1,40 +1,29 @@
 """suffuse graphs prepare, evaluate, draw: what data alone are asked."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from apps.commands.graphs_options import (
+    DropLarge,
+    Elements,
+    Features,
+    LargestFragment,
+    Limit,
+    MaxNodes,
+    RunDir,
+    SkipInvalid,
+    SmilesCol,
+    SplitFile,
+    TestShare,
+    reading,
+    record_of,
+    words_of,
+)
 from apps.options import AsJson, DataDir, Device, Force, Quiet, Seed
 
 app = typer.Typer()
-
-SmilesCol = Annotated[
-    str | None, typer.Option("--smiles-col", help="Column of SMILES.", show_default="found by name")
-]
-Elements = Annotated[
-    str | None,
-    typer.Option(
-        "--elements", help="Elements allowed: C,N,O,F.", show_default="the set's, or those that occur"
-    ),
-]
-MaxNodes = Annotated[
-    int | None,
-    typer.Option("--max-nodes", min=1, help="Largest graph held.", show_default="the set's, or the largest"),
-]
-SkipInvalid = Annotated[
-    bool, typer.Option("--skip-invalid", help="Leave out rows that are no molecule of the vocabulary.")
-]
-DropLarge = Annotated[bool, typer.Option("--drop-large", help="Leave out what has more nodes than that.")]
-LargestFragment = Annotated[
-    bool, typer.Option("--largest-fragment", help="Keep the largest fragment of salts and mixtures.")
-]
-RunDir = Annotated[Path | None, typer.Option("--run", help="Run folder.", show_default="beside the output")]
-
-
-def _words(text: str | None) -> tuple[str, ...]:
-    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
 
 
 @app.command()
@@ -57,22 +46,10 @@ def prepare(
     skip_invalid: SkipInvalid = False,
     drop_large: DropLarge = False,
     largest_fragment: LargestFragment = False,
-    split_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--split-file", help='JSON of row numbers from 0: {"test": [3, 5]}.', show_default=False
-        ),
-    ] = None,
-    test_share: Annotated[
-        float, typer.Option(min=0, max=0.99, help="Share held out of a source without splits.")
-    ] = 0.2,
-    limit: Annotated[
-        int | None, typer.Option(min=2, help="Graphs to take, drawn at random.", show_default="all")
-    ] = None,
-    features: Annotated[
-        int | None,
-        typer.Option(min=1, help="Degrees held by generic graphs.", show_default="the largest plus 1"),
-    ] = None,
+    split_file: SplitFile = None,
+    test_share: TestShare = 0.2,
+    limit: Limit = None,
+    features: Features = None,
     data_dir: DataDir = None,
     run: RunDir = None,
     seed: Seed = 0,
@@ -83,38 +60,32 @@ def prepare(
     """Check graphs or molecules, split them, and write one archive that opens at once."""
     from apps.claim import claimed, default_folder
     from apps.show import show
-    from domains.graphs.formats.reading import Reading
-    from domains.graphs.molecules import Accept
     from domains.graphs.workflows import prepare_file
 
-    accept = Accept(_words(elements) or None, max_nodes, skip_invalid, drop_large, largest_fragment)
-    reading = Reading(
-        accept=accept,
+    how = reading(
         smiles_col=smiles_col,
-        properties=_words(properties),
+        properties=words_of(properties),
+        elements=elements,
+        max_nodes=max_nodes,
+        skip_invalid=skip_invalid,
+        drop_large=drop_large,
+        largest_fragment=largest_fragment,
         split_file=split_file,
-        limit=limit,
         test_share=test_share,
-        seed=seed,
+        limit=limit,
         features=features,
         data_dir=data_dir,
+        seed=seed,
     )
     folder = run or default_folder(out)
-    config = {"source": source, "out": str(out), **vars(accept), **_plain(vars(reading))}
+    config = {"source": source, "out": str(out), **record_of(how)}
     with claimed(
         folder, command="graphs prepare", config=config, seed=seed, force=force, quiet=quiet
     ) as claim:
-        report = prepare_file(
-            source, out, reading, overwrite=force, ready=claim.ready, progress=claim.progress
-        )
+        report = prepare_file(source, out, how, overwrite=force, ready=claim.ready, progress=claim.progress)
         claim.report(report)
     hidden = () if as_json else ("warnings", "notes", "properties")
     show({key: value for key, value in report.items() if key not in hidden}, as_json=as_json, folder=folder)
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a reading without the rules for molecules, which are listed beside it."""
-    return {key: value for key, value in settings.items() if key not in ("accept", "seed")}
 
 
 @app.command()
@@ -168,12 +139,11 @@ def evaluate(
     from apps.show import show
     from core.device import choose_device
     from domains.graphs.workflows import evaluate_file
-    from domains.graphs.formats.reading import Reading
-    from domains.graphs.molecules import Accept
 
     folder = run or Path("runs/graphs-evaluate")
-    accept = Accept(skip_invalid=skip_invalid, largest_fragment=largest_fragment)
-    reading = Reading(accept=accept, smiles_col=smiles_col, data_dir=data_dir)
+    how = reading(
+        smiles_col=smiles_col, skip_invalid=skip_invalid, largest_fragment=largest_fragment, data_dir=data_dir
+    )
     config = {
         "gen": gen,
         "ref": ref,
@@ -190,11 +160,11 @@ def evaluate(
             gen,
             ref,
             train,
-            metrics=_words(metrics) or None,
+            metrics=words_of(metrics) or None,
             kernel=kernel,  # type: ignore[arg-type]  # checked there
             prop=prop,
             floor=floor,
-            reading=reading,
+            reading=how,
             seed=seed,
             device=str(choose_device(device).device),
             folder=folder,
@@ -239,7 +209,7 @@ def draw(
         named,
         columns=columns,
         rows=rows,
-        legends=_words(legends),
+        legends=words_of(legends),
         highlight=highlight,
         overwrite=force,
     )

@@ -32,15 +32,16 @@ from core.steer.guidance import Guided, classifier_free, given
 from core.train.samples import mixed_seed
 from domains.graphs.config import GraphSampling
 from domains.graphs.data import Graphs, Kind
+from domains.graphs.exchange import to_networkx
 from domains.graphs.gdss import PARTS, GraphModel
 from domains.graphs.property import Predictor, same_process
 from domains.graphs.quantise import Quantised, quantise
 from domains.graphs.sampling import condition, draw_sizes, empty_state, plan_of, start_of
 from domains.graphs.valency import molecules_of
 
-__all__ = ["Steered", "all_of", "by_score", "molecule_reward", "pulled", "told"]
+__all__ = ["Steered", "all_of", "by_score", "graph_reward", "molecule_reward", "pulled", "told"]
 
-Score = Callable[[Any], float]  # an RDKit molecule -> a number, larger is better
+Score = Callable[[Any], float]  # an RDKit molecule or a graph -> a number, larger is better
 
 
 def told(model: GraphModel, weight: float) -> Callable[[Denoiser], Guided]:
@@ -160,11 +161,22 @@ def molecule_reward(kind: Kind, score: Score, rule: Any = "argmax", *, invalid: 
     """
     if not kind.molecular:
         raise ConfigError(f"'{kind.name}' holds no molecules to score.")
+    return graph_reward(kind, score, rule, invalid=invalid)
+
+
+def graph_reward(kind: Kind, score: Score, rule: Any = "argmax", *, invalid: float = 0.0) -> Any:
+    """A reward of states: the score of the molecule, or of the `networkx.Graph`, that each one is.
+
+    Args:
+        score: larger is better.
+        invalid: reward of a state that is none.
+    """
 
     def reward(state: Mapping[str, Tensor]) -> Tensor:
         graphs = Graphs.from_state({key: value.detach().cpu() for key, value in state.items()})
-        found = molecules_of(quantise(graphs, kind, rule).ragged, kind)
-        values = [invalid if mol is None else float(score(mol)) for mol in found.mols]
+        ragged = quantise(graphs, kind, rule).ragged
+        items = molecules_of(ragged, kind).mols if kind.molecular else [*to_networkx(ragged)]
+        values = [invalid if item is None else float(score(item)) for item in items]
         return torch.tensor(values, dtype=torch.float64, device=state["mask"].device)
 
     return reward
@@ -195,6 +207,7 @@ def by_score(
     scale: float = 10.0,
     sampling: GraphSampling | None = None,
     seed: int = 0,
+    first: int = 0,
     sizes: Any = None,
     steer: Callable[[Denoiser], Denoiser] | None = None,
 ) -> Steered:
@@ -202,7 +215,7 @@ def by_score(
 
     Args:
         reward: of states, such as `molecule_reward`; it is read at every row.
-        count: groups; one graph is drawn from each.
+        count: groups, with the numbers first .. first + count - 1; one graph is drawn from each.
         particles: of each group, all of one size.
         scale: how much the reward counts, nats per unit.
         sampling: rows must draw noise; "ancestral" and the other stochastic solvers do.
@@ -216,8 +229,9 @@ def by_score(
             f"particles need noise to differ, and '{chosen.solver}' draws none.", hint="Use ancestral or s4."
         )
     denoiser: Any = model.denoiser if steer is None else steer(model.denoiser)
-    nodes = draw_sizes(model, range(count), seed, sizes).repeat_interleave(particles)
-    gen = Seeds([mixed_seed(seed, "group", i) for i in range(count)])
+    numbers = range(first, first + count)
+    nodes = draw_sizes(model, numbers, seed, sizes).repeat_interleave(particles)
+    gen = Seeds([mixed_seed(seed, "group", i) for i in numbers])
     like = empty_state(model, nodes)
     start = start_of(model, like, gen.blocks(particles), chosen, plan.start)
     found = fk_sample(plan, denoiser, difference(reward, scale=scale), start, gen, groups=count)

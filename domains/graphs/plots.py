@@ -1,10 +1,15 @@
-"""Pictures of molecules and graphs in a grid, and a set's sizes and degrees; SVG or PNG by the extension."""
+"""Pictures of molecules and graphs in a grid, SVG or PNG by the extension; curves of losses, and
+properties."""
 
-from collections.abc import Sequence
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem.Draw import rdMolDraw2D
 from rdkit.Chem.Scaffolds import MurckoScaffold
@@ -15,7 +20,7 @@ from core.palette import COLOURS, STYLE
 from domains.graphs.data import Ragged
 from domains.graphs.exchange import to_networkx
 
-__all__ = ["draw_graphs", "draw_molecules", "highlighted"]
+__all__ = ["draw_graphs", "draw_molecules", "highlighted", "plot_losses", "plot_properties"]
 
 CELL_PX = 200
 
@@ -110,3 +115,83 @@ def _suffix(out: Path) -> str:
     if suffix not in (".svg", ".png"):
         raise ConfigError(f"{out} is neither .svg nor .png.", hint="Choose one of these extensions.")
     return suffix
+
+
+@contextmanager
+def figure(width: float, height: float, out: Path) -> Iterator[Any]:
+    """A figure in the suite's style, saved as `out` when the block ends well; an earlier one is replaced."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    settings: Any = dict(STYLE)
+    with rc_context(settings):
+        fig = Figure(figsize=(width, height))
+        FigureCanvasAgg(fig)
+        yield fig
+        with replacing(out, overwrite=True) as draft:
+            fig.savefig(draft)
+
+
+def plot_losses(log: Path, out: Path) -> Path:
+    """Draw the losses of a run's `log.jsonl` with their running mean, the numbers beside them as CSV."""
+    rows = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    steps, losses = [row["step"] for row in rows], np.asarray([row["loss"] for row in rows])
+    window = max(len(losses) // 20, 1)
+    total = np.concatenate([[0.0], losses.cumsum()])
+    start = np.maximum(np.arange(len(losses)) + 1 - window, 0)
+    means = (total[1:] - total[start]) / (np.arange(len(losses)) + 1 - start)
+    write_columns(out.with_suffix(".csv"), {"step": steps, "loss": losses, "running_mean": means})
+    with figure(5.0, 3.0, out) as fig:
+        ax = fig.subplots()
+        ax.plot(steps, losses, color=COLOURS[4], linewidth=0.6, label="loss")
+        ax.plot(steps, means, color=COLOURS[0], label=f"mean of {window} logged steps")
+        ax.set_xlabel("step")
+        ax.set_ylabel("loss")
+        if losses.min() > 0 and losses.max() > 20 * losses.min():
+            ax.set_yscale("log")
+        ax.legend()
+    return out
+
+
+def plot_properties(
+    values: Mapping[str, Mapping[str, np.ndarray[Any, np.dtype[Any]]]],
+    out: Path,
+    *,
+    marks: Mapping[str, float] | None = None,
+) -> Path:
+    """Histograms of properties, one panel each, the numbers beside them as CSV.
+
+    Args:
+        values: property -> set, such as "guided" -> finite values.
+        marks: property -> value that was wished for.
+    """
+    columns: dict[str, list[Any]] = {"property": [], "set": [], "value": []}
+    for name, sets in values.items():
+        for key, several in sets.items():
+            columns["property"] += [name] * len(several)
+            columns["set"] += [key] * len(several)
+            columns["value"] += several.tolist()
+    write_columns(out.with_suffix(".csv"), columns)
+    with figure(3.4 * len(values), 2.8, out) as fig:
+        axes = fig.subplots(1, len(values), squeeze=False)[0]
+        for ax, (name, sets) in zip(axes, values.items(), strict=True):
+            pooled = np.concatenate([*sets.values(), np.zeros(0)])
+            edges = np.histogram_bin_edges(pooled, bins=25) if len(pooled) else 10
+            for colour, (key, several) in zip(COLOURS, sets.items(), strict=False):
+                share = np.full(len(several), 1 / max(len(several), 1))
+                ax.hist(several, bins=edges, weights=share, color=colour, alpha=0.55, label=key)
+            if marks is not None and name in marks:
+                ax.axvline(marks[name], color=COLOURS[7], linestyle="--", linewidth=1, label="wished for")
+            ax.set_xlabel(name)
+            ax.set_ylabel("share")
+        axes[0].legend()
+    return out
+
+
+def write_columns(out: Path, columns: Mapping[str, Sequence[Any] | np.ndarray[Any, Any]]) -> None:
+    """Write columns of equal length as CSV, in place of an earlier file."""
+    with replacing(out, overwrite=True) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(columns)
+        rows.writerows(zip(*columns.values(), strict=True))

@@ -1,7 +1,7 @@
 """Many graphs as one list of nodes and one of edges, what files and large sets are: sum n + sum E numbers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,13 @@ class Ragged:
             np.stack([place[owner, u], place[owner, v]], 1).astype(np.int64),
             np.rint(graphs.edges.cpu().numpy()[owner, u, v]).astype(np.int64),
         )
+
+    @classmethod
+    def cat(cls, parts: Sequence["Ragged"]) -> "Ragged":
+        """One of several, in order."""
+        if not parts:
+            return cls.build([])
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
     @classmethod
     def build(

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from torch import Tensor
 
 from core.denoise import Denoiser, Posterior
 from core.errors import ConfigError, DataError
 from core.plan import JointRow, Plan
 from core.process.forward import renoised
+from core.progress import Progress, silent
 from core.run import sample
 from core.steer.guidance import Guided
 from domains.graphs.config import GraphSampling
@@ -64,25 +65,32 @@ def scaffold_of(smiles: str, kind: Kind, attach: Sequence[int] | None = None) ->
     """Read a scaffold.
 
     Args:
-        attach: atoms (0-based, in the order of the SMILES) that may bond to new ones; all with a free
-            valence by default.
+        smiles: one molecule; neighbours of "*" are the attachment atoms, unless `attach` names some.
+        attach: atoms (0-based, in the order of the SMILES without "*") that may bond to new ones; all with a
+            free valence by default.
 
     Raises:
-        DataError: the SMILES cannot be read, breaks a valence, has an unknown element or more atoms than N.
+        DataError: the SMILES cannot be read, breaks a valence, has several fragments, charges, an unknown
+            element or more atoms than N.
         ConfigError: an attachment atom is not there or has no free valence.
     """
     if not kind.molecular:
         raise ConfigError(f"'{kind.name}' holds no molecules; a scaffold is one.")
-    mol = Chem.MolFromSmiles(smiles)
-    if mol is None or not mol.GetNumAtoms():
-        raise DataError(
-            f"the scaffold {smiles!r} cannot be read: it is no SMILES, or an atom exceeds its valence.",
-            hint="Check it with any editor of molecules.",
-        )
+    mol, marked = _parsed(smiles)
+    if marked and attach is None:
+        attach = marked
     k = mol.GetNumAtoms()
     if k > kind.max_nodes:
-        raise DataError(f"the scaffold has {k} heavy atoms, '{kind.name}' holds {kind.max_nodes}.")
-    labels, pairs, strengths = entry_of(mol, {name: i for i, name in enumerate(kind.atoms)})
+        raise DataError(
+            f"the scaffold has {k} heavy atoms, '{kind.name}' holds {kind.max_nodes}.",
+            hint="Take a smaller scaffold, or a model of larger molecules.",
+        )
+    try:
+        labels, pairs, strengths = entry_of(mol, {name: i for i, name in enumerate(kind.atoms)})
+    except DataError as error:
+        raise DataError(
+            f"the scaffold {smiles!r}: {error}", hint="Take a model whose elements include it."
+        ) from None
     orders = torch.zeros(k, k)
     for (u, v), order in zip(pairs, strengths, strict=True):
         orders[u, v] = orders[v, u] = order
@@ -94,6 +102,42 @@ def scaffold_of(smiles: str, kind: Kind, attach: Sequence[int] | None = None) ->
             hint="Choose atoms with a free valence, counted from 0.",
         )
     return Scaffold(tuple(labels), orders, chosen, mol)
+
+
+def _parsed(smiles: str) -> tuple[Any, tuple[int, ...]]:
+    """The molecule of a scaffold, and the atoms that its SMILES marks with "*"."""
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+        if mol is None or not mol.GetNumAtoms():
+            raise DataError(
+                f"the scaffold {smiles!r} cannot be read: it is no SMILES, or an atom exceeds its valence.",
+                hint="Check it with any editor of molecules.",
+            )
+        if len(Chem.GetMolFrags(mol)) > 1:
+            raise DataError(
+                f"the scaffold {smiles!r} has several fragments.",
+                hint="Give one connected part of a molecule.",
+            )
+        if charged := next((atom for atom in mol.GetAtoms() if atom.GetFormalCharge()), None):
+            raise DataError(
+                f"the scaffold {smiles!r} has a charge on atom {charged.GetIdx()}, "
+                f"{charged.GetSymbol()}; graphs hold none.",
+                hint="Write it neutral.",
+            )
+        stars = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
+        if not stars:
+            return mol, ()
+        rest = [i for i in range(mol.GetNumAtoms()) if i not in stars]
+        ends = [end.GetIdx() for star in stars for end in mol.GetAtomWithIdx(star).GetNeighbors()]
+        edited = Chem.RWMol(mol)
+        for star in reversed(stars):
+            for end in edited.GetAtomWithIdx(star).GetNeighbors():
+                end.SetNoImplicit(False)
+                end.SetNumExplicitHs(0)
+            edited.RemoveAtom(star)
+        if not rest or Chem.SanitizeMol(edited, catchErrors=True) != Chem.SANITIZE_NONE:
+            raise DataError(f"the scaffold {smiles!r} is no molecule without its marks '*'.")
+        return edited.GetMol(), tuple(sorted({rest.index(end) for end in ends if end in rest}))
 
 
 @dataclass(frozen=True)
@@ -174,6 +218,7 @@ def grow(
     seed: int = 0,
     sizes: Any = None,
     steer: Callable[[Denoiser], Denoiser] | None = None,
+    progress: Progress = silent,
 ) -> Grown:
     """Draw graphs around a scaffold.
 
@@ -208,6 +253,7 @@ def grow(
         else:
             x = _replaced(plan, denoiser, known, x, gen, jumps)
         parts.append({key: value.cpu() for key, value in known.put(x, known.values).items()})
+        progress("grow", min(begin + chosen.chunk, count), count, None)
     raw = Graphs.cat(Graphs.from_state(part) for part in parts)
     found = quantise(raw, model.kind, chosen.quantise)
     molecules = molecules_of(found.ragged, model.kind)
