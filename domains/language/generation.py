@@ -16,6 +16,7 @@ arXiv:2505.22618 (prefix and dual cache).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -199,7 +200,7 @@ def fill_canvas(
         first -= first % block
     stops = [*range(first, tokens.shape[1], block or tokens.shape[1]), tokens.shape[1]]
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    spans = [(a, b) for a, b in zip(stops, stops[1:], strict=False) if b > a]
+    spans = [(a, b) for a, b in pairwise(stops) if b > a]
     eos = model.tokenizer.eos_id
     for number, (start, stop) in enumerate(spans):
         region = free.clone()
