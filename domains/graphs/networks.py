@@ -8,8 +8,9 @@
                X <- tanh MLP(v of all channels);   channels <- 2 MLP(maps, channels)
 
 Every function of a pair is symmetric and no layer reads a diagonal, so pairs are computed once each, for
-nodes that exist only: P = sum n (n - 1) / 2 rows instead of B N^2. The channels of a block are one batched
-product. The block adds its transpose to what its MLP gives, hence the factor 2.
+nodes that exist only: P = sum n (n - 1) / 2 columns instead of B N^2, channels first, (C, P). The channels of
+a block are one batched product, and so are its queries, keys and values. The block adds its transpose to what
+its MLP gives, hence the factor 2.
 
 Parameters of the published sizes (nodes / edges): community_small 72,434 / 134,369. The last block's X is not
 read by anything; its weights exist, as published, and are not trained.
@@ -21,158 +22,20 @@ enters the same way, with NaN for "not given".
 Source: Jo, Lee & Hwang 2022, arXiv:2202.02514, section 3.3 and appendix B; its code for the details.
 """
 
-import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
+from domains.graphs.layers import Clock, Film, Head, columns, glorot, mlp
+from domains.graphs.pairs import Pairs, normalised, pairs_of, propagation
 
-__all__ = ["EdgeNet", "Film", "NodeNet", "Pairs", "ScoreNets", "pairs_of", "parameters", "propagation"]
+__all__ = ["EdgeNet", "NodeNet", "ScoreNets", "parameters"]
 
-EMBEDDING = 64  # width of the embedding of time and condition
 TimeInput = Literal["none", "film"]
-
-
-class Pairs(NamedTuple):
-    """Pairs u < v of existing nodes, graph after graph.
-
-    Attributes:
-        upper, lower: (P,) position of (u, v) and of (v, u) in a flat (B N N).
-        graph: (P,) which graph.
-        shape: B, N.
-    """
-
-    upper: Tensor
-    lower: Tensor
-    graph: Tensor
-    shape: tuple[int, int]
-
-    def gather(self, dense: Tensor) -> Tensor:
-        """(P, C) values of (B, N, N, C) at (u, v)."""
-        return dense.reshape(-1, dense.shape[-1]).index_select(0, self.upper)
-
-    def even(self, dense: Tensor) -> Tensor:
-        """(P, C) mean of (B, N, N, C) at (u, v) and at (v, u)."""
-        flat = dense.reshape(-1, dense.shape[-1])
-        return (flat.index_select(0, self.upper) + flat.index_select(0, self.lower)) / 2
-
-    def spread(self, values: Tensor) -> Tensor:
-        """(B, N, N, C), symmetric with zero diagonal, of (P, C)."""
-        b, n = self.shape
-        out = values.new_zeros(b * n * n, values.shape[-1])
-        both = torch.cat([self.upper, self.lower])
-        return out.index_copy(0, both, torch.cat([values, values])).reshape(b, n, n, -1)
-
-
-def pairs_of(mask: Tensor) -> Pairs:
-    """The pairs of a node mask (B, N)."""
-    b, n = mask.shape
-    u, v = torch.triu_indices(n, n, 1, device=mask.device)
-    graph, k = (mask[:, u] & mask[:, v]).nonzero(as_tuple=True)
-    base = graph * n * n
-    return Pairs(base + u[k] * n + v[k], base + v[k] * n + u[k], graph, (b, n))
-
-
-def propagation(adjacency: Tensor) -> Tensor:
-    """D^-1/2 (A with ones on the diagonal) D^-1/2 of real adjacencies (B, N, N) or (B, N, C, N), with A equal
-    to its transpose over the two N; D is at least 1.
-    """
-    n = adjacency.shape[-1]
-    eye = torch.eye(n, dtype=torch.bool, device=adjacency.device)
-    eye = eye if adjacency.ndim == 3 else eye[:, None]
-    loops = adjacency.masked_fill(eye, 1.0)
-    scale = loops.sum(-1).clamp(min=1).rsqrt()
-    if adjacency.ndim == 3:
-        return scale.unsqueeze(-1) * loops * scale.unsqueeze(-2)
-    return scale.unsqueeze(-1) * loops * scale.transpose(1, 2).unsqueeze(1)
-
-
-def mlp(layers: int, width: int, hidden: int, out: int) -> nn.Sequential:
-    """Linear maps with ELU between them."""
-    if layers < 1:
-        raise ConfigError(f"an MLP needs at least 1 layer, got {layers}.")
-    sizes = [width, *[hidden] * (layers - 1), out]
-    parts: list[nn.Module] = []
-    for i in range(layers):
-        parts.append(nn.Linear(sizes[i], sizes[i + 1]))
-        if i < layers - 1:
-            parts.append(nn.ELU())
-    return nn.Sequential(*parts)
-
-
-def glorot(*shape: int) -> nn.Parameter:
-    """Weights (in, out), uniform with variance 2 / (in + out)."""
-    bound = math.sqrt(6 / (shape[0] + shape[-1]))
-    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
-
-
-class Clock(nn.Module):
-    """Embedding (B, 64) of times (B,) in [0, 1] and of a condition (B, K) in which NaN is "not given"."""
-
-    def __init__(self, conditions: int) -> None:
-        super().__init__()
-        self.conditions = conditions
-        self.mix = nn.Linear(EMBEDDING + 2 * conditions, EMBEDDING)
-
-    def forward(self, t: Tensor, cond: Tensor | None) -> Tensor:
-        rates = torch.exp(
-            torch.arange(EMBEDDING // 2, device=t.device, dtype=t.dtype) * -(math.log(1e3) / (EMBEDDING / 2))
-        )
-        angle = 1000 * t[:, None] * rates
-        parts = [angle.sin(), angle.cos()]
-        if self.conditions:
-            if cond is None:
-                cond = t.new_full((len(t), self.conditions), math.nan)
-            if cond.shape[-1] != self.conditions:
-                raise ConfigError(
-                    f"the network is conditioned on {self.conditions} numbers, got {cond.shape[-1]}."
-                )
-            given = ~cond.isnan()
-            parts += [
-                torch.nan_to_num(cond.to(t), nan=0.0).expand(len(t), -1),
-                given.to(t).expand(len(t), -1),
-            ]
-        return F.silu(self.mix(torch.cat(parts, 1)))
-
-
-class Film(nn.Module):
-    """h -> (1 + a) h + b with a and b read off the embedding of each graph; the identity at first."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.read = nn.Linear(EMBEDDING, 2 * width)
-        nn.init.zeros_(self.read.weight)
-        nn.init.zeros_(self.read.bias)
-
-    def forward(self, h: Tensor, emb: Tensor | None, graph: Tensor | None = None) -> Tensor:
-        """h is (B, N, W), or (P, W) with the graph of each row."""
-        if emb is None:
-            return h
-        a, b = self.read(emb).chunk(2, -1)
-        if graph is None:
-            return (1 + a[:, None]) * h + b[:, None]
-        return (1 + a.index_select(0, graph)) * h + b.index_select(0, graph)
-
-
-class Head(nn.Module):
-    """A 3-layer ELU MLP with hidden width twice that of its input; `Film` after the first layer."""
-
-    def __init__(self, width: int, out: int, film: bool) -> None:
-        super().__init__()
-        self.mlp = mlp(3, width, 2 * width, out)
-        self.film = Film(2 * width) if film else None
-
-    def forward(self, h: Tensor, emb: Tensor | None, graph: Tensor | None) -> Tensor:
-        first = self.mlp[1](self.mlp[0](h))
-        if self.film is not None:
-            first = self.film(first, emb, graph)
-        for layer in list(self.mlp)[2:]:
-            first = layer(first)
-        return first
 
 
 class NodeNet(nn.Module):
@@ -256,31 +119,39 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, channels: Tensor, mask: Tensor, pairs: Pairs, emb: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Next X (B, N, width) and channels (P, after)."""
+        """Next X (B, N, width) and channels (after, P)."""
         b, n = mask.shape
         c, h, a = self.channels, self.heads, self.attention
-        spread = propagation(pairs.spread(channels).transpose(2, 3))  # (B, N, C, N), one matrix per channel
-        mixed = torch.bmm(spread.reshape(b, n * c, n), x).reshape(b * n, c, -1)
-        weight = self.asks.permute(1, 0, 2, 3).flatten(2)
-        asked = torch.baddbmm(self.asks_bias.reshape(c, 1, 2 * a), mixed.transpose(0, 1), weight)
-        q, k = asked.reshape(c, b, n, 2, h, a // h).permute(3, 0, 1, 4, 2, 5)
-        maps = torch.tanh(torch.matmul(q / math.sqrt(self.width), k.mT)).sum(2)  # (C, B, N, N)
-        seen = torch.cat([pairs.even(maps.permute(1, 2, 3, 0)) / h, channels], 1)
+        spread = normalised(pairs.spread(channels, 1.0)).reshape(c * b, n, n)
+        mixed = torch.bmm(spread, x.expand(c, b, n, -1).reshape(c * b, n, -1)).reshape(c, b * n, -1)
+        weight, offset = self._weights()
+        told = torch.baddbmm(offset.unsqueeze(1), mixed, weight)
+        asked, said = told.split([2 * a, told.shape[-1] - 2 * a], -1)
+        q, k = asked.reshape(c, b, n, 2, h, a // h).permute(3, 0, 1, 4, 5, 2).reshape(2, c * b * h, a // h, n)
+        maps = torch.bmm(q.mT, k).tanh_().reshape(c, b, h, n, n).sum(2)
+        seen = torch.cat([pairs.gather(maps, 0.5 / h), channels])
         if not self.last:
-            x = torch.tanh(self._said(mixed).reshape(b, n, -1) * mask.unsqueeze(-1))
+            first = said.sum(0)
+            x = torch.tanh(self.values[2](self.values[1](first)).reshape(b, n, -1) * mask.unsqueeze(-1))
             if self.film is not None:
                 x = self.film(x, emb)
-        return x, 2 * self.maps(seen)
+        return x, columns(self.maps, seen, 2.0)
 
-    def _said(self, mixed: Tensor) -> Tensor:
-        """The MLP of the values of all channels, (B N, width). Nothing bends between the value maps and its
-        first layer, so that both are one matrix.
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        """Of queries, keys and first layer of values, (C, F, 2 a + hidden), and their offsets. Nothing bends
+        between the value maps and the first layer of their MLP, so that both are one matrix.
         """
+        c = self.channels
+        scale = self.width**-0.25  # of queries and of keys
+        asks = scale * self.asks.permute(1, 0, 2, 3).flatten(2)
+        asks_bias = scale * self.asks_bias.flatten(1)
+        if self.last:
+            return asks, asks_bias
         first = cast(nn.Linear, self.values[0])
-        read = first.weight.reshape(-1, self.channels, self.width)  # hidden, C, width
-        whole = torch.einsum("fcw,hcw->hcf", self.says, read).flatten(1)
-        offset = first.bias + torch.einsum("cw,hcw->h", self.says_bias, read)
-        return self.values[2](self.values[1](F.linear(mixed.flatten(1), whole, offset)))
+        read = first.weight.reshape(-1, c, self.width).permute(1, 2, 0)  # C, width, hidden
+        says = torch.bmm(self.says.transpose(0, 1), read)
+        offset = torch.bmm(self.says_bias.unsqueeze(1), read).squeeze(1) + first.bias / c
+        return torch.cat([asks, says], 2), torch.cat([asks_bias, offset], 1)
 
 
 class EdgeNet(nn.Module):
@@ -336,13 +207,12 @@ class EdgeNet(nn.Module):
         for _ in range(self.powers - 1):
             power = power @ edges
             tower.append(power)
-        channels = pairs.gather(torch.stack(tower, -1))
+        channels = pairs.gather(torch.stack(tower))
         x, seen = nodes, [channels]
         for block in self.blocks:
             x, channels = block(x, channels, mask, pairs, emb)
             seen.append(channels)
-        out = self.head(torch.cat(seen, 1), emb, pairs.graph)
-        return pairs.spread(out).squeeze(-1)
+        return pairs.spread(self.head.columns(torch.cat(seen), emb, pairs.graph)).squeeze(0)
 
 
 class ScoreNets(nn.Module):

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import ConfigError
-from domains.graphs.networks import EMBEDDING, Clock
+from domains.graphs.layers import EMBEDDING, Clock
 
 __all__ = ["GraphTransformer", "walks"]
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from core.errors import ConfigError
 from domains.graphs.config import PRESETS, preset_for
 from domains.graphs.data import KINDS
-from domains.graphs.networks import EdgeNet, NodeNet, ScoreNets, pairs_of, parameters, propagation
+from domains.graphs.layers import Bend
+from domains.graphs.networks import EdgeNet, NodeNet, ScoreNets, parameters
+from domains.graphs.pairs import pairs_of, propagation
 from domains.graphs.property import PropertyNet
 from domains.graphs.training import build
 from domains.graphs.transformer import GraphTransformer, Triangle
@@ -123,8 +125,8 @@ def test_propagation_is_the_published_normalisation() -> None:
     assert degree.tolist() == [1.0, 3.5, 1.0]
     exact = torch.diag(degree**-0.5) @ loops @ torch.diag(degree**-0.5)
     assert torch.allclose(propagation(a)[0], exact)
-    channels = torch.stack([a, 2 * a], 2)
-    assert torch.allclose(propagation(channels)[:, :, 0], propagation(a))
+    channels = torch.stack([a, 2 * a])
+    assert torch.allclose(propagation(channels)[0], propagation(a))
 
 
 def test_pairs_are_gathered_and_spread_both_ways() -> None:
@@ -132,7 +134,44 @@ def test_pairs_are_gathered_and_spread_both_ways() -> None:
     pairs = pairs_of(x["mask"])
     assert len(pairs.upper) == 6 + 1 + 0
     assert pairs.graph.tolist() == [0] * 6 + [1]
-    assert torch.equal(pairs.spread(pairs.gather(x["edges"][..., None]))[..., 0], x["edges"])
+    assert torch.equal(pairs.spread(pairs.gather(x["edges"][None]))[0], x["edges"])
+    ones = pairs.spread(torch.zeros(2, 7, dtype=F64), 1.0)
+    assert torch.equal(ones, torch.eye(4, dtype=F64).expand(2, 3, 4, 4))
+
+
+def test_gathering_and_spreading_have_the_right_gradients() -> None:
+    pairs = pairs_of(state([3, 2], 3)["mask"])
+    gen = torch.Generator().manual_seed(0)
+    dense = torch.randn(2, 2, 3, 3, generator=gen, dtype=F64, requires_grad=True)
+    values = torch.randn(2, 4, generator=gen, dtype=F64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda d: pairs.gather(d, 0.7), dense)
+    assert torch.autograd.gradcheck(lambda v: pairs.spread(v, 2.0), values)
+    assert torch.autograd.gradgradcheck(lambda v: pairs.spread(v).square(), values)
+
+
+def test_bend_is_elu_with_its_gradient() -> None:
+    h = torch.linspace(-5, 5, 12, dtype=F64, requires_grad=True)
+    assert torch.allclose(Bend()(h), torch.nn.functional.elu(h), atol=1e-15)
+    assert torch.autograd.gradcheck(Bend(), h)
+    with torch.no_grad():
+        small = torch.linspace(-1e-3, 1e-3, 12)
+        # One rounding of a number near 1.
+        assert torch.allclose(Bend()(small.clone()), torch.nn.functional.elu(small), rtol=0, atol=1.2e-7)
+
+
+@pytest.mark.parametrize("film", ["none", "film"])
+def test_answers_without_gradients_equal_those_with_them(film: str) -> None:
+    torch.manual_seed(2)
+    edges = {"width": 16, "attention": 16, "layers": 3, "hidden": 4, "final": 2, "heads": 2}
+    net = ScoreNets(3, nodes={"depth": 2, "width": 16}, edges=edges, time_input=film)  # type: ignore[arg-type]
+    x = {k: v.float() if v.is_floating_point() else v for k, v in state([14, 13] * 13, 14).items()}
+    t = torch.linspace(0.1, 0.9, 26)
+    trained = net(x, t)  # 2,197 pairs: more than one tile
+    with torch.no_grad():
+        plain = net(x, t)
+    for name in ("nodes", "edges"):
+        assert trained[name].requires_grad
+        assert torch.allclose(trained[name], plain[name], rtol=1e-6, atol=1e-6)
 
 
 def test_a_triangle_holds_every_symmetric_pair_once() -> None:
@@ -169,10 +208,12 @@ def test_one_block_is_the_formula_written_with_loops() -> None:
     out = out + out.transpose(0, 1)
     said = torch.tanh(block.values(torch.cat(values, -1)))  # type: ignore[operator]
     pairs = pairs_of(x["mask"])
-    found_x, found = block(x["nodes"], pairs.gather(torch.stack(channels, -1)[None]), x["mask"], pairs, None)
+    entering = pairs.gather(torch.stack(channels)[:, None])
+    found_x, found = block(x["nodes"], entering, x["mask"], pairs, None)
     assert torch.allclose(found_x[0], said, atol=1e-10)
-    assert torch.allclose(found, pairs.gather(out[None]), atol=1e-10)
-    assert not torch.allclose(found, pairs.gather(block.maps(both)[None]), atol=1e-3)  # type: ignore[operator]
+    assert torch.allclose(found, pairs.gather(out.permute(2, 0, 1)[:, None]), atol=1e-10)
+    once = block.maps(both).permute(2, 0, 1)[:, None]  # type: ignore[operator]
+    assert not torch.allclose(found, pairs.gather(once), atol=1e-3)
 
 
 def test_weights_that_nothing_reads_are_not_trained() -> None:
