@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from core.device import choose_device
-from core.errors import ConfigError
+from core.errors import ConfigError, ModelMismatch
 from core.outlook import Outlook, Ready, at_once, many
 from core.progress import Progress, silent
 from core.train.samples import mixed_seed
@@ -20,7 +20,7 @@ from domains.graphs.gdss import GraphModel
 from domains.graphs.plots import plot_losses
 from domains.graphs.property import Predictor, train_property
 from domains.graphs.sampling import seeds_for
-from domains.graphs.sets import read_set
+from domains.graphs.sets import DRAWS, read_set
 from domains.graphs.workflows.opening import fitting, open_model
 
 __all__ = ["read_like", "train_property_file"]
@@ -36,6 +36,12 @@ def read_like(source: str, reading: Reading, model: GraphModel) -> GraphSet:
         ModelMismatch: the source brings others of its own.
     """
     own = model.kind
+    if own.molecular and source in DRAWS:
+        raise ModelMismatch(
+            f"the model is of molecules, N={own.max_nodes}, F={own.features}, elements "
+            f"{','.join(own.atoms)}; '{source}' holds generic graphs.",
+            hint="Give molecules, or a model of graphs.",
+        )
     accept = replace(reading.accept, atoms=reading.accept.atoms or own.atoms or None, max_nodes=own.max_nodes)
     features = None if own.molecular else own.features
     found = read_set(source, replace(reading, accept=accept, features=features))
