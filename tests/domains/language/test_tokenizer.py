@@ -108,6 +108,7 @@ def test_the_library_reads_saved_characters_with_the_same_ids(char, tmp_path: Pa
     assert [model.token_to_id(name) for name in (END, MASK, PAD)] == [char.eos_id, char.mask_id, char.pad_id]
 
 
+@pytest.mark.slow  # the package takes many seconds to import
 @pytest.mark.parametrize("name", ["bpe", "char"])
 def test_transformers_reads_a_saved_tokenizer_with_the_same_ids(name: str, request, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="'transformers' is not installed")
