@@ -86,19 +86,20 @@ def build(kind: Kind, config: GraphConfig) -> nn.Module:
             raise ConfigError(
                 "the networks of 'gdss' predict scores.", hint="Use arch='transformer' for target='clean'."
             )
+        attention = {
+            "width": config.width,
+            "attention": config.attention,
+            "powers": config.powers,
+            "hidden": config.hidden,
+            "final": config.final,
+            "heads": config.heads,
+            "linears": config.linears,
+        }
+        nodes = {"depth": config.depth, "width": config.width}
         return ScoreNets(
             kind.features,
-            nodes={"depth": config.depth, "width": config.width},
-            edges={
-                "width": config.width,
-                "attention": config.attention,
-                "layers": config.layers,
-                "powers": config.powers,
-                "hidden": config.hidden,
-                "final": config.final,
-                "heads": config.heads,
-                "linears": config.linears,
-            },
+            nodes=nodes if config.node_layers == "gcn" else {**nodes, **attention},
+            edges={**attention, "layers": config.layers},
             time_input=config.time_input,
             conditions=k,
         )
