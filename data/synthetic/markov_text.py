@@ -10,6 +10,7 @@ The posterior of hidden characters given visible ones is a forward-backward pass
 is what a model that unmasks text can learn at best.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -77,10 +78,20 @@ class MarkovText:
         pairs = gen.choice(k * k, size=n, p=self.stationary.ravel() / self.stationary.sum())
         ids = np.empty((n, length), dtype=np.int64)
         ids[:, 0], ids[:, 1] = np.divmod(pairs, k)
+        u = gen.random((length - 2, n))
         upto = np.cumsum(self.table, -1)
-        for i in range(2, length):
-            u = gen.random(n)
-            ids[:, i] = np.minimum((u[:, None] > upto[ids[:, i - 2], ids[:, i - 1]]).sum(-1), k - 1)
+        upto[..., -1] = 1.0
+        if n >= 32:
+            for i in range(2, length):
+                ids[:, i] = (u[i - 2][:, None] > upto[ids[:, i - 2], ids[:, i - 1]]).sum(-1)
+            return ids
+        # The same numbers one at a time: for a few long texts, plain lists are faster than short arrays.
+        lists = upto.tolist()
+        for row, draws in zip(ids, u.T.tolist(), strict=True):
+            a, b = int(row[0]), int(row[1])
+            for i, x in enumerate(draws):
+                a, b = b, bisect_left(lists[a][b], x)
+                row[i + 2] = b
         return ids
 
     def text(self, ids: Array) -> str:

@@ -23,7 +23,7 @@ from core.progress import Progress, silent
 from domains.language.formats.reading import Document
 from domains.language.tokenizer import Tokenizer
 
-__all__ = ["Ends", "Prepared", "TokenFile", "encoded", "in_memory", "open_tokens", "write_tokens"]
+__all__ = ["Ends", "Prepared", "TokenFile", "divided", "encoded", "in_memory", "open_tokens", "write_tokens"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Ends = Literal["eos", "none"]
@@ -226,6 +226,46 @@ def open_tokens(folder: Path) -> TokenFile:
     if size != found.count * np.dtype(found.dtype).itemsize:
         raise DataError(f"{path} has {size} bytes, {found.count} tokens of {found.dtype} were expected.")
     return found
+
+
+def divided(tokens: TokenFile, share: float) -> tuple[TokenFile, TokenFile]:
+    """Split a stream in two: what trains, and the tail that is held out.
+
+    The cut is after the first end of text from the nominal place on, where there is one, so that no document
+    lies on both sides. Bytes and characters are divided in proportion to the tokens.
+
+    Args:
+        share: of the tokens that the tail gets, in (0, 1).
+
+    Raises:
+        ConfigError: the share is outside of its bounds.
+        DataError: a part would have no token.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"the share that is held out lies in (0, 1), got {share}.")
+    cut = round(tokens.count * (1 - share))
+    if tokens.eos_id is not None:
+        ends = np.flatnonzero(np.asarray(tokens.ids[cut - 1 : tokens.count - 1]) == tokens.eos_id)
+        cut = cut + int(ends[0]) if cut > 0 and len(ends) else cut
+    if not 0 < cut < tokens.count:
+        raise DataError(f"{tokens.count} tokens cannot be divided with a share of {share}.")
+    return _part(tokens, 0, cut), _part(tokens, cut, tokens.count)
+
+
+def _part(tokens: TokenFile, start: int, stop: int) -> TokenFile:
+    ids = tokens.ids[start:stop]
+    part = (stop - start) / tokens.count
+    ended = 0 if tokens.eos_id is None else int((np.asarray(ids) == tokens.eos_id).sum())
+    return replace(
+        tokens,
+        count=stop - start,
+        documents=ended,
+        raw_bytes=round(tokens.raw_bytes * part),
+        characters=round(tokens.characters * part),
+        sha256=hashlib.sha256(np.asarray(ids).astype("<i4").tobytes()).hexdigest(),
+        path=None,
+        held=ids,
+    )
 
 
 def _collect(

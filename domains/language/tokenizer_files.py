@@ -16,10 +16,21 @@ from typing import Any
 
 from core.errors import CheckpointError, DataError
 from core.extras import require
+from data import store
 from data.download import sha256_of
-from domains.language.tokenizer import END, MASK, PAD, PROBE, Origin, Tokenizer, finished, of_symbols
+from domains.language.tokenizer import (
+    END,
+    MASK,
+    PAD,
+    PROBE,
+    Origin,
+    Tokenizer,
+    finished,
+    of_symbols,
+    train_tokenizer,
+)
 
-__all__ = ["GPT2_PROBE", "GPT2_SIZE", "load", "load_gpt2", "origins", "save"]
+__all__ = ["GPT2_PROBE", "GPT2_SIZE", "find_tokenizer", "load", "load_gpt2", "origins", "save"]
 
 GPT2_SIZE = 50257
 GPT2_PROBE = (15496, 995, 11, 340, 338, 7358, 0, 198)
@@ -83,6 +94,25 @@ def load(folder: Path) -> Tokenizer:
         f"{folder} holds no tokenizer (no tokenizer.json, no vocab.json with merges.txt).",
         hint="Make one with: suffuse language tokenizer train",
     )
+
+
+def find_tokenizer(source: str | Path, *, data_dir: Path | None = None) -> Tokenizer:
+    """A tokenizer by name or folder.
+
+    Args:
+        source: a path (a path that exists wins over a name), "text8", or "gpt2", whose files are searched in
+            the data folders.
+        data_dir: searched before all other data folders.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = Path(source).expanduser()
+    if not path.exists() and str(source) == "text8":
+        return train_tokenizer("text8")
+    if not path.exists() and str(source) == "gpt2":
+        return load_gpt2(store.path("gpt2_bpe", data_dir=data_dir))
+    return load(path)
 
 
 def load_gpt2(folder: Path) -> Tokenizer:

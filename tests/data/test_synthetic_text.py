@@ -68,6 +68,20 @@ def test_draws_have_the_entropy_of_the_source() -> None:
     assert -log_p.mean() == pytest.approx(SOURCE.block_entropy(20), abs=4 * error)
 
 
+def test_few_and_many_blocks_are_drawn_from_the_same_law() -> None:
+    few, many = (
+        SOURCE.draw(1, 20_000, np.random.default_rng(0)),
+        SOURCE.draw(100, 200, np.random.default_rng(1)),
+    )
+    for ids in (few, many):
+        triples = np.zeros((3, 3, 3))
+        np.add.at(triples, (ids[:, :-2], ids[:, 1:-1], ids[:, 2:]), 1)
+        # 20 000 characters: standard error below 0.004 without memory, some three times that with it.
+        np.testing.assert_allclose(
+            triples / triples.sum(), SOURCE.stationary[..., None] * SOURCE.table, atol=0.03
+        )
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

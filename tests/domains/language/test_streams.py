@@ -12,7 +12,7 @@ from core.train.samples import Shuffled
 from domains.language import token_files
 from domains.language.formats import Document, Reading, read_documents, reading
 from domains.language.streams import Blocks, BlockSamples, blocks_of
-from domains.language.token_files import Prepared, in_memory, open_tokens, write_tokens
+from domains.language.token_files import Prepared, divided, in_memory, open_tokens, write_tokens
 from domains.language.tokenizer import train_tokenizer
 from tests.domains.language.conftest import TEXT
 
@@ -225,3 +225,22 @@ def test_meta_names_the_tokenizer(char, tmp_path: Path) -> None:
     write_tokens(documents("it"), char, tmp_path)
     info = json.loads((tmp_path / "tokens.json").read_text())
     assert (info["fingerprint"], info["size"], info["eos_id"]) == (char.fingerprint, char.size, char.eos_id)
+
+
+def test_the_held_out_tail_starts_after_an_end_of_text(char) -> None:
+    tokens = in_memory(documents(*["it was"] * 20), char)
+    train, valid = divided(tokens, 0.13)
+    assert train.count + valid.count == tokens.count == 140
+    assert valid.ids.tolist() == tokens.ids[126:].tolist()
+    assert (train.documents, valid.documents) == (18, 2)
+    assert train.raw_bytes + valid.raw_bytes == tokens.raw_bytes
+
+
+def test_a_stream_without_ends_is_cut_where_it_was_asked() -> None:
+    text8 = train_tokenizer("text8")
+    tokens = in_memory(documents("a" * 100), text8, Prepared(ends="none"))
+    assert [part.count for part in divided(tokens, 0.25)] == [75, 25]
+    with pytest.raises(ConfigError, match="lies in"):
+        divided(tokens, 1.0)
+    with pytest.raises(DataError, match="cannot be divided"):
+        divided(in_memory(documents("a"), text8, Prepared(ends="none")), 0.5)
