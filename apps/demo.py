@@ -1,10 +1,12 @@
-"""The suite's main jobs on one page: ultrasound dehazed and series forecast, beside their yardsticks."""
+"""The suite's main jobs on one page, beside their yardsticks: ultrasound dehazed, series forecast, molecules
+drawn."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from apps.demo_forecasts import forecast_section
+from apps.demo_molecules import molecule_section
 from apps.report import Column, Number, Page, Picture, Row, Section, Table, render, run_footer
 from apps.runfolder import RunFolder
 from core.errors import DataError, MissingExtra
@@ -33,6 +35,7 @@ def run_demo(
     priors: Priors | None = None,
     levels: Sequence[float] = (0.1, 0.3),
     seeds: Sequence[int] = HELD_OUT,
+    molecules: int = 200,
     data_dir: Path | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -44,6 +47,7 @@ def run_demo(
         priors: what to dehaze with; the shipped ones when None.
         levels: of the simulated haze.
         seeds: of the simulated hearts.
+        molecules: drawn; a fifth as many are drawn with a property raised.
         data_dir: folder of datasets, searched first.
 
     Returns:
@@ -76,6 +80,20 @@ def run_demo(
             run.add(run.path / name)
     except MissingExtra as err:
         skipped["forecasts"] = str(err.hint or err)
+    drawn: dict[str, Any] | None = None
+    try:
+        from domains.graphs.workflows.showcase import generated_molecules
+
+        drawn = generated_molecules(
+            run.path,
+            count=molecules,
+            guided=molecules // 5,
+            seed=seed,
+            progress=_named(progress, "molecules"),
+        )
+        run.add(run.path / drawn["picture"])
+    except MissingExtra as err:
+        skipped["molecules"] = str(err.hint or err)
     for case in cases.values():
         for picture in case.pictures:
             run.add(run.path / picture)
@@ -84,13 +102,14 @@ def run_demo(
         "simulated": list(cases["simulated"].rows),
         **{name: case.facts for name, case in cases.items() if name != "simulated"},
         **({} if forecasts is None else {"forecasts": forecasts}),
+        **({} if drawn is None else {"molecules": drawn}),
         "skipped": skipped,
         "checkpoints_sha256": priors.hashes,
         "page": str(run.path / "index.html"),
         "notice": "Research use only; not for diagnosis.",
     }
     run.report(report)
-    run.write("index.html", render(_page(run, cases, forecasts, skipped, priors)))
+    run.write("index.html", render(_page(run, cases, forecasts, drawn, skipped, priors)))
     return report
 
 
@@ -98,6 +117,7 @@ def _page(
     run: RunFolder,
     cases: dict[str, Case],
     forecasts: dict[str, Any] | None,
+    molecules: dict[str, Any] | None,
     skipped: dict[str, str],
     priors: Priors,
 ) -> Page:
@@ -108,6 +128,8 @@ def _page(
         sections.append(_reverberation(run, cases["reverberation"]))
     if forecasts is not None:
         sections.append(forecast_section(run, forecasts))
+    if molecules is not None:
+        sections.append(molecule_section(run, molecules))
     if skipped:
         sections.append(
             Section(
@@ -122,9 +144,14 @@ def _page(
         "Haze is multipath clutter that covers the heart in ultrasound. Two diffusion priors, one of tissue "
         "and one of haze, trained apart and never on pairs, are sampled jointly until together they explain "
         f"the recorded lines. Each prior has {size:,} parameters and runs on a laptop. Below them: series, "
-        "forecast by a model of the same core."
+        "forecast, and molecules, drawn, by models of the same core."
     )
-    return Page("Ultrasound, dehazed; series, forecast", lede, tuple(sections), run_footer(run.record))
+    return Page(
+        "Ultrasound, dehazed; series, forecast; molecules, drawn",
+        lede,
+        tuple(sections),
+        run_footer(run.record),
+    )
 
 
 def _simulated(run: RunFolder, case: Case) -> Section:

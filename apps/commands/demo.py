@@ -24,7 +24,7 @@ def demo(
         bool, typer.Option("--core", help="Samplers and steering against exact answers, in seconds.")
     ] = False,
 ) -> None:
-    """Dehaze simulated hearts and real recordings, forecast series; write an offline page."""
+    """Dehaze simulated hearts and real recordings, forecast series, draw molecules; write an offline page."""
     if core:
         _show_core(out, seed, force, quiet, as_json)
     else:
@@ -110,6 +110,8 @@ def _show(
         columns = ("model", "mean_wql", "mean_wql_standard_error", "mase", "coverage_90")
         rows = [{key: row[key] for key in columns} for row in report["forecasts"]["scores"]]
         show({"forecasts": rows}, title="series, a day ahead")
+    if "molecules" in report:
+        show({"molecules": report["molecules"]["rows"]}, title="molecules")
     for name, command in report["skipped"].items():
         print(f"{name}: not on this machine. Fetch it with: {command}")
     print(f"page: {out / 'index.html'}")

@@ -11,7 +11,7 @@ from apps.runfolder import RunFolder
 
 def run(folder: Path, **changes: object) -> dict[str, object]:
     with RunFolder.open(folder, command="demo", seed=0, device="cpu") as claimed:
-        return run_demo(claimed, levels=(0.3,), seeds=(1000,), **changes)  # type: ignore[arg-type]
+        return run_demo(claimed, levels=(0.3,), seeds=(1000,), molecules=40, **changes)  # type: ignore[arg-type]
 
 
 def test_the_page_shows_the_measured_scores_and_says_what_is_missing(
@@ -27,6 +27,12 @@ def test_the_page_shows_the_measured_scores_and_says_what_is_missing(
     page = (tmp_path / "demo" / "index.html").read_text("utf-8")
     for row in rows.values():
         assert f"{row['psnr_db']:.2f}" in page
+    known, made, raised = report["molecules"]["rows"]  # type: ignore[index]
+    assert (known["valid_without_correction"], known["unique"], known["novel"]) == (1, 1, 0)
+    # Eight molecules of six particles each: logP rises by one to two units; its standard error is about 0.2.
+    assert raised["logp"] > made["logp"] + 2 * raised["logp_standard_error"]
+    for row in (known, made, raised):
+        assert f"{row['nspdk']:.4f}" in page
     assert "http://" not in page
     assert 'src="data:image/png;base64' in page
     assert "suffuse data fetch plus_bk" in page
