@@ -21,7 +21,7 @@ from core.errors import ConfigError
 from core.process.masking import Masking, tokens_and_free, with_tokens
 from core.state import Seeds, take
 
-__all__ = ["OrderBound", "any_order_bound", "exact_bound", "order_nats"]
+__all__ = ["OrderBound", "any_order_bound", "exact_bound", "order_nats", "random_masks"]
 
 
 class OrderBound(NamedTuple):
@@ -76,7 +76,7 @@ def any_order_bound(
     free = torch.ones_like(tokens, dtype=torch.bool) if free is None else free
     lengths = free.sum(1)
     gens = Seeds(seeds, tokens.device)
-    hidden, weight = _draws(free, lengths, gens, draws)
+    hidden, weight = random_masks(free, lengths, gens, draws)
     rows = torch.arange(len(tokens), device=tokens.device).repeat_interleave(draws)
     found = torch.zeros(len(rows), dtype=torch.float64, device=tokens.device)
     with torch.no_grad():
@@ -130,8 +130,13 @@ def exact_bound(denoiser: Denoiser, x0: Tensor) -> Tensor:
     return total
 
 
-def _draws(free: Tensor, lengths: Tensor, gens: Seeds, draws: int) -> tuple[Tensor, Tensor]:
-    """Hidden positions (B * draws, L) and weights d / k; k stratified over the draws of each sequence."""
+def random_masks(free: Tensor, lengths: Tensor, gens: Seeds, draws: int) -> tuple[Tensor, Tensor]:
+    """Hidden positions (B * draws, L) and weights d / k; k stratified over the draws of each sequence.
+
+    Args:
+        free: what may be hidden, (B, L); `lengths` is its sum over positions, d.
+        gens: one per sequence.
+    """
     hidden, weight = [], []
     for row, length, gen in zip(free, lengths.tolist(), gens.generators, strict=True):
         where: dict[str, Any] = {"generator": gen, "dtype": torch.float64, "device": free.device}

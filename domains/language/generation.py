@@ -113,7 +113,8 @@ def generate(
         new: tokens to write, at most.
         settings: plan, order, shape, blocks.
         seed: text i is the same whatever is written beside it.
-        steer: another change of the denoiser, such as an energy.
+        steer: another change of the denoiser, such as an energy (`correction.corrected`); its states hold
+            "seed" (B,), the seed of each text.
         watch: shown every row of the first chunk.
 
     Raises:
@@ -245,6 +246,9 @@ def _block(
     state: dict[str, Tensor] = {"tokens": tokens[:, columns], "mask": region[:, columns]}
     if settings.cache != "none":
         state["row"] = torch.arange(len(tokens), device=tokens.device)
+    if steer is not None:
+        seeds = [one.initial_seed() for one in gen.generators]
+        state["seed"] = torch.tensor(seeds, device=tokens.device)
     count = int(region.sum(1).max())
     share = settings.model_copy(update={"steps": max(1, round(settings.steps / blocks))})
     plan = plan_for(model.process, share, count)
