@@ -165,6 +165,7 @@ REFUSED = [
     (["train", "good.smi", "--set", "widht=8"], 2, "unknown setting 'widht'", "Did you mean 'width'"),
     (["train", "good.smi", "--arch", "gdss", "--target", "clean"], 2, "predict scores", "arch='transformer'"),
     (["train", "hole.csv", "--property", "boiling"], 3, "column 'boiling', row 2", "Fill the column"),
+    (["train", "same.smi", "--property", "NumHDonors"], 3, "one value throughout", ""),
     (["train", "good.smi", "--split-file", "split.json"], 3, "out of range, first 9", "count from 0"),
     (["train", "loop.npz"], 3, "self-loop", ""),
     (["train", "star.npz", "--features", "3"], 3, "degree 4", "5 features"),
@@ -220,6 +221,7 @@ def bad_files(folder: Path) -> None:
     """One file for each way in which data go wrong."""
     for name, content in (
         ("good.smi", "CCO\nCCN\nCC\nCO\n"),
+        ("same.smi", "CC\nCCC\nCCCC\nCCCCC\n"),
         ("salt.smi", "CCO\nCC(=O)[O-].[Na+]\n"),
         ("metal.smi", "CCO\nCl[Pt](Cl)(N)N\n"),
         ("large.smi", "C" * 80 + "\n"),

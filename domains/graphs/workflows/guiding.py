@@ -97,7 +97,9 @@ def guide_file(
     check_pair(out, suffixes(model.kind), overwrite=overwrite)
     sampling = sampling_of(model, settings or {})
     if predictor is not None:
-        how, steer = "predictor", _predicted(load_predictor(predictor), model, wishes, weight, ood)
+        pull = load_predictor(predictor)
+        how, steer = "predictor", _predicted(pull, model, wishes, weight, ood)
+        pull.net.to(where)
         share = 0.5 if weight is None else weight
     elif reward is not None:
         how, steer, share = "reward", None, scale

@@ -21,6 +21,7 @@ from domains.graphs.plots import plot_losses
 from domains.graphs.property import Predictor, train_property
 from domains.graphs.sampling import seeds_for
 from domains.graphs.sets import DRAWS, read_set
+from domains.graphs.training import standardised
 from domains.graphs.workflows.opening import fitting, open_model
 
 __all__ = ["read_like", "train_property_file"]
@@ -88,6 +89,7 @@ def train_property_file(
     model = open_model(run)
     found = read_like(source, replace(reading, properties=columns_of(properties)), model)
     values = values_of(found, properties)
+    standardised(properties, values, len(found.at("train")))  # refuses what cannot be learned
     tests = found.splits.get("test", np.zeros(0, np.int64))[:TESTED]
     plan = (
         f"train a predictor of {', '.join(properties)} on {source}: "

@@ -21,7 +21,7 @@ from domains.graphs.plots import plot_losses
 from domains.graphs.sampling import sample_graphs
 from domains.graphs.scoring import score_graphs, score_molecules
 from domains.graphs.sets import NAMED, read_set
-from domains.graphs.training import build, train
+from domains.graphs.training import build, standardised, train
 from domains.graphs.valency import molecules_of
 from domains.graphs.workflows.opening import rates_of
 from domains.graphs.workflows.sampling import draw_samples
@@ -127,6 +127,7 @@ def train_file(
     values = values_of(found, config.properties)
     size = sum(weight.numel() for weight in build(found.kind, config).parameters())
     rows = found.at("train")
+    standardised(config.properties, values, len(rows))  # refuses what cannot be learned
     notes = [*found.notes]
     plan = (
         f"train {config.arch} ({config.target}) on {source}: {many(len(rows), 'graph')} of up to "
@@ -196,12 +197,9 @@ def _scored(
     """Samples, their picture, and their scores against the test graphs with the training graphs beside."""
     drawn = sample_graphs(model, count, seed=seed, progress=progress)
     ragged = drawn.quantised.ragged
-    tests = (
-        found.at("test")[:REFERENCE] if len(found.splits.get("test", ())) else found.at("train")[:REFERENCE]
-    )
-    warnings = (
-        [] if "test" in found.splits else ["there is no test split; scores are against training graphs."]
-    )
+    tested = len(found.splits.get("test", ())) > 0
+    tests = found.at("test" if tested else "train")[:REFERENCE]
+    warnings = [] if tested else ["there is no test split; scores are against training graphs."]
     if not model.kind.molecular:
         draw_samples(ragged, None, folder / "samples.png")
         some: Ragged = found.ragged.take(_some(found.at("train"), count, seed))
