@@ -4,8 +4,8 @@
     tokens.json   count, dtype, SHA-256 of the ids as int32, ends of text, bytes and characters of the text,
                   fingerprint of the tokenizer
 
-`write_tokens` takes documents as they come and keeps a few thousand of them. A folder is complete or absent:
-both files are written under another name and renamed at the end.
+`write_tokens` takes documents as they come and keeps about a million characters of them. Both files are
+written under another name and renamed at the end, so that a run that fails leaves an earlier pair as it was.
 """
 
 import hashlib
@@ -182,7 +182,7 @@ def write_tokens(
             new file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "tokens.bin.part"
+    part, note = folder / "tokens.bin.part", folder / "tokens.json.part"
     dtype = "<u2" if tokenizer.rows <= 1 << 16 else "<i4"
     done = 0
     try:
@@ -199,7 +199,6 @@ def write_tokens(
             raise DataError("the documents hold no text.", hint="Give a file with text.")
         info = {**asdict(found), "dtype": dtype}
         del info["path"], info["held"]
-        note = folder / "tokens.json.part"
         note.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
         part.replace(folder / "tokens.bin")
         note.replace(folder / "tokens.json")
@@ -207,6 +206,7 @@ def write_tokens(
         raise DataError(f"{folder} cannot be written: {err}.", hint="Free some space and try again.") from err
     finally:
         part.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
     return open_tokens(folder)
 
 

@@ -17,7 +17,7 @@ it. Characters are looked up in one array here, which gives the same ids as the 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -348,8 +348,3 @@ def _check_probe(tokenizer: Tokenizer) -> None:
             f"the tokenizer of {tokenizer.size} entries encodes {PROBE!r} to {what}.",
             hint="Its vocabulary and merges were not read; give the folder that holds both files.",
         )
-
-
-def with_sources(tokenizer: Tokenizer, sources: tuple[Origin, ...]) -> Tokenizer:
-    """The same tokenizer, with other sources recorded."""
-    return replace(tokenizer, sources=sources)

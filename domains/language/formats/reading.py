@@ -286,4 +286,11 @@ def _parquet(path: Path, reading: Reading) -> Iterator[Document]:
 def _text(value: Any, path: Path, row: int, reading: Reading) -> str:
     if not isinstance(value, str):
         raise DataError(f"{path}, row {row}: '{reading.field}' is {type(value).__name__}, expected text.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as err:  # JSON can escape what no UTF-8 can hold
+        raise DataError(
+            f"{path}, row {row}: character {err.start + 1} of '{reading.field}' is half of a surrogate pair.",
+            hint="Leave the row out, or write its text as UTF-8.",
+        ) from err
     return value

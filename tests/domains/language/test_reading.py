@@ -127,6 +127,7 @@ def test_a_cut_off_character_at_the_end_is_named(tmp_path: Path) -> None:
         ("a.jsonl", b'{"body": "a", "id": 1}\n', r"no field 'text' \(fields body, id\)"),
         ("a.jsonl", b'["a"]\n', r"no field 'text' \(no object\)"),
         ("a.jsonl", b'{"text": null}\n', "row 1: 'text' is NoneType"),
+        ("a.jsonl", b'{"text": "ab\\ud800"}\n', "row 1: character 3 of 'text' is half of a surrogate"),
         ("a.png", b"x", "no known type of text"),
         ("a.parquet", b"x", "is no Parquet file"),
     ],
