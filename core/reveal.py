@@ -23,7 +23,7 @@ from core.errors import ConfigError, unknown
 from core.plan.table import ORDERS, RedrawRow, TokenRow
 from core.process.masking import tokens_and_free, with_tokens
 from core.process.token_noise import redrawn
-from core.state import Seeds, Source, take, uniform
+from core.state import Patchwork, Seeds, Source, take, uniform
 
 __all__ = ["drawn", "evaluated", "sureness", "token_step"]
 
@@ -104,7 +104,7 @@ def _points(tokens: Tensor, free: Tensor | None, gen: Source | None) -> Tensor:
     A sequence draws the same whatever its prompt or padding, and whoever is beside it when `gen` is `Seeds`.
     """
     where: dict[str, Any] = {"dtype": torch.float64, "device": tokens.device}
-    if free is None:
+    if free is None or isinstance(gen, Patchwork):
         return uniform(tokens.shape, gen, **where)
     out = torch.zeros(tokens.shape, **where)
     if isinstance(gen, Seeds):

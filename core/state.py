@@ -21,6 +21,7 @@ from core.errors import ConfigError
 __all__ = [
     "Euclidean",
     "Masked",
+    "Patchwork",
     "Seeds",
     "Source",
     "Space",
@@ -70,6 +71,24 @@ class Seeds:
         return seeds
 
 
+class Patchwork(Seeds):
+    """Seeds by position: what position i of sample b draws is what a generator with seed (b, i) draws there.
+
+    Search over tokens keeps the noise of some positions and draws that of others anew.
+
+    Args:
+        seeds: (B, L) integers; L is the second axis of everything that is drawn.
+        device: where the noise is drawn.
+    """
+
+    def __init__(self, seeds: Tensor, device: str | torch.device = "cpu") -> None:
+        self.patches: list[tuple[list[torch.Generator], Tensor]] = []
+        for row in seeds:
+            found, owner = row.unique(return_inverse=True)
+            self.patches.append((Seeds(found.tolist(), device).generators, owner.to(device)))
+        self.generators = [generators[0] for generators, _ in self.patches]
+
+
 Source: TypeAlias = torch.Generator | Seeds
 
 
@@ -87,8 +106,25 @@ def _draw(fn: Callable[..., Tensor], shape: Sequence[int], gen: Source | None, *
         raise ConfigError(
             f"got {len(gen)} seeds for a batch of {shape[0]}.", hint="Give one seed per sample."
         )
+    if isinstance(gen, Patchwork):
+        return torch.stack([_patched(fn, shape[1:], *patch, **where) for patch in gen.patches])
     rows = [_draw(fn, (gen.each, *shape[1:]), each, **where) for each in gen.generators]
     return torch.cat(rows) if rows else fn(tuple(shape), **where)
+
+
+def _patched(
+    fn: Callable[..., Tensor],
+    shape: Sequence[int],
+    generators: list[torch.Generator],
+    owner: Tensor,
+    **where: Any,
+) -> Tensor:
+    """One sample (L, ...) of a patchwork: each position from the draw of its owner."""
+    if len(shape) < 1 or shape[0] != len(owner):
+        raise ConfigError(f"noise by position is for {len(owner)} positions, asked for {tuple(shape)}.")
+    layers = torch.stack([_draw(fn, shape, each, **where) for each in generators])
+    at = owner.to(layers.device).reshape(1, -1, *[1] * (layers.ndim - 2))
+    return layers.gather(0, at.expand(1, *layers.shape[1:]))[0]
 
 
 def randn(like: Tensor, gen: Source | None) -> Tensor:

@@ -4,7 +4,8 @@ The model is fixed and so is the plan; what is searched is the noise that a run 
 verifier says of the clean state it ends in:
 
     random       best of n independent runs
-    zero-order   a pivot and neighbours of its starting noise on the sphere; the best is the next pivot
+    zero-order   a pivot and neighbours of its starting noise on the sphere; the best is the next pivot.
+                 Tokens: a neighbour draws anew at a share of the positions, and as its pivot at the others
     paths        keep m partial runs, noise each back a little, run on, keep the best m
 
 Every result says how many evaluations it took, holds all candidates, and carries a second verifier that was

@@ -12,10 +12,11 @@ from core.errors import ConfigError, NumericalError
 from core.infer.particles import spread
 from core.infer.potentials import denoised
 from core.infer.search.settings import Found, Search, Tried, Verifier, merit
-from core.plan.table import Plan, TokenRow
+from core.plan.table import Plan, RedrawRow, TokenRow
 from core.process.forward import renoised
+from core.process.masking import tokens_and_free
 from core.run import steps
-from core.state import Seeds, State, batch_size, leaves, take, tree_map
+from core.state import Patchwork, Seeds, State, batch_size, leaves, take, tree_map, uniform
 
 __all__ = ["METHODS", "cost", "search"]
 
@@ -46,23 +47,23 @@ def search(
         ConfigError: the budget is too small for one choice, or the method does not fit plan or process.
         NumericalError: a score is not a number.
     """
-    if settings.budget < cost(settings, plan):
+    verifiers = (verifier,) if callable(verifier) else tuple(verifier)
+    if settings.budget < (least := cost(settings, plan, verifiers)):
         raise ConfigError(
             f"a budget of {settings.budget} evaluations is too small for {settings.method} search with "
-            f"'{plan.name}' of {plan.evaluations}: at least {cost(settings, plan)} are needed.",
+            f"'{plan.name}' of {plan.evaluations}: at least {least} are needed.",
             hint="Raise the budget or take fewer steps.",
         )
-    verifiers = (verifier,) if callable(verifier) else tuple(verifier)
     run = _Run(plan, denoiser, like, gen, verifiers, second, cond)
     METHODS[settings.method](settings, run)
     return run.found()
 
 
-def cost(settings: Search, plan: Plan) -> int:
+def cost(settings: Search, plan: Plan, verifiers: Sequence[Verifier] = ()) -> int:
     """Least budget of a search."""
     if settings.method == "paths":
-        return settings.paths * _path_cost(settings, plan.evaluations)
-    return plan.evaluations
+        return settings.paths * _path_cost(settings, plan.evaluations, _judging(verifiers))
+    return plan.evaluations + _judging(verifiers)
 
 
 @dataclass
@@ -86,6 +87,11 @@ class _Run:
     def wanted(self) -> int:
         return batch_size(self.like)
 
+    @property
+    def each(self) -> int:
+        """Evaluations of one candidate, from start to score."""
+        return self.plan.evaluations + _judging(self.verifiers)
+
     def starts(self, n: int) -> Any:
         """n starting states for each wanted sample."""
         return self.denoiser.process.prior(spread(self.like, n), self.gen, self.plan.start)
@@ -104,6 +110,7 @@ class _Run:
         """Score candidates and log them; returns their merit, (B, n). Final ones may become the best."""
         n = batch_size(x) // self.wanted
         scores = torch.stack([self._read(verifier, x, n) for verifier in self.verifiers])
+        self.spent += n * _judging(self.verifiers)
         other = None if self.second is None else self._read(self.second, x, n)
         self.log.append(Tried(self.spent, scores, other, final))
         if final:
@@ -143,18 +150,15 @@ class _Run:
 
 def _random(settings: Search, run: _Run) -> None:
     """Best of n."""
-    n = settings.budget // run.plan.evaluations
+    n = settings.budget // run.each
     _, x = run.walk(run.starts(n), slice(None), run.gen)
     run.judge(x, final=True)
 
 
 def _zero_order(settings: Search, run: _Run) -> None:
     """Climb from pivot to pivot on the sphere of starting noises. What the rows draw stays as it is."""
-    if isinstance(run.plan.rows[0], TokenRow):
-        raise ConfigError(
-            "zero-order search moves Gaussian noise; masked tokens have none.",
-            hint="Search at random, or over paths.",
-        )
+    if isinstance(run.plan.rows[0], TokenRow | RedrawRow):
+        return _zero_order_of_tokens(settings, run)
     device = next(leaves(run.like)).device
     seeds = torch.randint(2**62, (run.wanted,), generator=run.gen, device=run.gen.device).tolist()
 
@@ -165,12 +169,41 @@ def _zero_order(settings: Search, run: _Run) -> None:
     pivot = run.starts(1)
     run.judge(ends(pivot, 1), final=True)
     scores = run.log[-1].scores
-    each = run.plan.evaluations
     keep, turn = (1 - settings.radius**2) ** 0.5, settings.radius
-    while (n := min(settings.neighbours, (settings.budget - run.spent) // each)) > 0:
+    while (n := min(settings.neighbours, (settings.budget - run.spent) // run.each)) > 0:
         around = tree_map(lambda z, xi: keep * z + turn * xi, spread(pivot, n), run.starts(n))
         run.judge(ends(around, n), final=True)
         scores = torch.cat([scores, run.log[-1].scores], 2)
+        top = merit(scores).argmax(1, keepdim=True)
+        pivot = _chosen(_beside(pivot, around, n), top, n + 1)
+        scores = scores.gather(2, top.expand(len(scores), -1, 1))
+
+
+def _zero_order_of_tokens(settings: Search, run: _Run) -> None:
+    """The same where noise is what the rows draw at each position: a neighbour keeps that of most of them.
+
+    The noise of a candidate is a seed for each position, (B, L).
+    """
+    like = tokens_and_free(run.like)[0]
+    process = run.denoiser.process
+
+    def seeds(n: int) -> Tensor:
+        shape = (run.wanted * n, 1)
+        return torch.randint(2**62, shape, generator=run.gen, device=run.gen.device).cpu()
+
+    def judged(noise: Tensor, n: int) -> Tensor:
+        source = Patchwork(noise, like.device)
+        x = process.prior(spread(run.like, n), source, run.plan.start)
+        run.judge(run.walk(x, slice(None), source)[1], final=True)
+        return run.log[-1].scores
+
+    pivot = seeds(1).expand(-1, like.shape[1])
+    scores = judged(pivot, 1)
+    while (n := min(settings.neighbours, (settings.budget - run.spent) // run.each)) > 0:
+        around = spread(pivot, n)
+        points = uniform(around.shape, run.gen, dtype=torch.float64, device="cpu")
+        around = torch.where(points < settings.radius, seeds(n), around)
+        scores = torch.cat([scores, judged(around, n)], 2)
         top = merit(scores).argmax(1, keepdim=True)
         pivot = _chosen(_beside(pivot, around, n), top, n + 1)
         scores = scores.gather(2, top.expand(len(scores), -1, 1))
@@ -186,7 +219,7 @@ def _over_paths(settings: Search, run: _Run) -> None:
         )
     count, process = len(rows), run.denoiser.process
     back, at = _back(settings, count), _first(settings, count)
-    copies = settings.budget // (settings.paths * _path_cost(settings, count))
+    copies = settings.budget // (settings.paths * _path_cost(settings, count, _judging(run.verifiers)))
     guess, x = run.walk(run.starts(settings.paths * copies), slice(0, at), run.gen)
     worth = run.judge(x if at == count else guess, final=at == count)
     while at < count:
@@ -213,13 +246,18 @@ def _first(settings: Search, count: int) -> int:
     return min(count, max(_back(settings, count), round(settings.first * count)))
 
 
-def _path_cost(settings: Search, count: int) -> int:
+def _judging(verifiers: Sequence[Verifier]) -> int:
+    """Evaluations that the scores of one state cost."""
+    return sum(getattr(verifier, "calls", 0) for verifier in verifiers)
+
+
+def _path_cost(settings: Search, count: int, judging: int) -> int:
     """Evaluations of one candidate from start to end: every later stage walks `back` rows twice."""
     back, at = _back(settings, count), _first(settings, count)
-    total = at
+    total = at + judging
     while at < count:
         ahead = min(at + back, count)
-        total += ahead - (at - back)
+        total += ahead - (at - back) + judging
         at = ahead
     return total
 

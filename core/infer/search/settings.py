@@ -12,7 +12,9 @@ from core.errors import ConfigError, unknown
 __all__ = ["Found", "Method", "Search", "Tried", "Verifier", "merit", "named", "tried"]
 
 Method: TypeAlias = Literal["random", "zero-order", "paths"]
-Verifier: TypeAlias = Callable[[Any], Tensor]  # clean states (B, ...) -> scores (B,), higher is better
+Verifier: TypeAlias = Callable[[Any], Tensor]
+"""Clean states (B, ...) -> scores (B,), higher is better. An attribute `calls`, where there is one, says how
+many evaluations of a network it makes per state; the budget pays for them."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,12 @@ class Search:
 
     Args:
         method: "random", "zero-order" or "paths".
-        budget: evaluations of the denoiser per sample that is wanted; never exceeded.
+        budget: evaluations of the denoiser, and of the verifiers that are networks, per sample that is
+            wanted; never exceeded.
         neighbours: zero-order: candidates around each pivot.
         radius: zero-order: r in sqrt(1 - r^2) z + r xi, how far a neighbour turns away from its pivot. On
             exact densities .3 to .8 beat random search at equal cost; .95, the published setting as far as
-            known, hardly does.
+            known, hardly does. Of tokens it is the share of positions that draw anew.
         paths: runs that are kept at each stage of "paths".
         noise_back: paths: share of the plan's rows by which a kept run is noised back.
         first: paths: share of the plan's rows before the first choice.
