@@ -3,10 +3,13 @@
     preset      width  layers  heads  length   parameters                for
     nano        64     2       2      64       0.10 M at V = 27          tests
     char-tiny   128    4       4      128      0.80 M at V = 27          a character model on two cores
-    words       128    4       4      128      1.3 M at V = 4096, tied   a small BPE model on two cores
+    words       128    4       4      128      1.1 M at V = 2048, tied   a small BPE model on two cores
     mini        256    6       4      256      4.75 M at V = 27          words, half an hour on two cores
     small       768    12      12     1024     162 M at V = 50257        a GPU
     medium      1024   24      16     1024     405 M at V = 50257        GPUs
+
+The small presets train on the loss "ao", whose draws have bounded weights; the large ones on "lambda-dce", as
+published. Both estimate one bound.
 
 Sources of the defaults: Ou et al. 2024, arXiv:2406.03736, appendix; Sahoo et al. 2024, arXiv:2406.07524.
 """
@@ -121,6 +124,7 @@ class Generation(BaseModel):
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {
         "net": NetConfig(width=64, depth=2, heads=2, dropout=0.0),
+        "loss": "ao",
         "length": 64,
         "steps": 400,
         "batch": 16,
@@ -130,24 +134,29 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "char-tiny": {
         "net": NetConfig(width=128, depth=4, heads=4, dropout=0.0),
+        "loss": "ao",
         "length": 128,
-        "steps": 4000,
+        "steps": 2500,
         "batch": 32,
+        "lr": 2e-3,
         "warmup": 100,
         "weight_decay": 0.01,
         "ema": 0.999,
     },
     "words": {
         "net": NetConfig(width=128, depth=4, heads=4, dropout=0.0, tied=True),
+        "loss": "ao",
         "length": 128,
-        "steps": 4000,
-        "batch": 32,
+        "steps": 2000,
+        "batch": 16,
+        "lr": 2e-3,
         "warmup": 100,
         "weight_decay": 0.01,
         "ema": 0.999,
     },
     "mini": {
         "net": NetConfig(width=256, depth=6, heads=4, dropout=0.0, tied=True),
+        "loss": "ao",
         "batch": 16,
         "ema": 0.999,
     },

@@ -1,0 +1,13 @@
+"""suffuse language: the group.
+
+language_write   what a model writes: generate, infill, models
+language_text    tokenizer, train, score, evaluate
+"""
+
+import typer
+
+from apps.commands import language_text, language_write
+
+app = typer.Typer(no_args_is_help=True)
+for part in (language_text, language_write):
+    app.add_typer(part.app)
