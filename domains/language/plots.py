@@ -42,7 +42,7 @@ def draw_costs(names: Sequence[str], rows: Sequence[Mapping[str, Any]], out: Pat
 
     figure, axes = plt.subplots(figsize=(6, 0.6 + 0.3 * len(rows)), layout="constrained")
     values = [row["nats_per_token"] / np.log(2) for row in rows]
-    errors = [row["nats_per_token_error"] / np.log(2) for row in rows]
+    errors = [(row["nats_per_token_error"] or 0.0) / np.log(2) for row in rows]
     axes.barh(range(len(rows)), values, xerr=errors, color=COLOURS[0])
     axes.set_yticks(range(len(rows)), names)
     axes.invert_yaxis()

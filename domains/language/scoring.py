@@ -76,10 +76,12 @@ class Score:
 
     def row(self) -> dict[str, Any]:
         """The score with what follows from it."""
+        known = math.isfinite(self.error)  # one draw, or one block, has no standard error
         return {
             **asdict(self),
+            "error": self.error if known else None,
             "nats_per_token": self.per_token,
-            "nats_per_token_error": self.error / self.tokens,
+            "nats_per_token_error": self.error / self.tokens if known else None,
             "perplexity": self.perplexity,
             "bits_per_byte": self.bits_per_byte,
             "bits_per_character": self.bits_per_character,

@@ -16,6 +16,7 @@ from core.progress import Progress, silent
 from core.state import Source, uniform
 from core.train import EMA, Batch, FitConfig, fit
 from core.train.token_loss import TokenLoss
+from domains.language import tokenizer_files
 from domains.language.config import TextConfig
 from domains.language.networks import TextNet
 from domains.language.radd import FORMAT, ROLE, TextDenoiser, TextModel, model_of, save_model
@@ -191,6 +192,7 @@ def train(
     denoiser = untrained(config, tokenizer.size, seed=seed).to(device)
     bf16 = config.bf16 if config.bf16 is not None else torch.device(device).type == "cuda"
     shifted = config.shifted and blocks.packing != "pad_after_eos" and not blocks.keep_rest
+    _keep_tokenizer(tokenizer, folder, resume)
     card = {
         "format": FORMAT,
         "tokenizer": tokenizer.fingerprint,
@@ -217,6 +219,27 @@ def train(
     if folder is not None:
         save_model(model, folder)
     return replace(model, net=model.net.to(device))
+
+
+def _keep_tokenizer(tokenizer: Tokenizer, folder: Path | None, resume: bool) -> None:
+    """Write the tokenizer of a run at its start; a resumed run must have the same one.
+
+    Raises:
+        ConfigError: it has another one; names both sizes.
+    """
+    if folder is None:
+        return
+    if resume and (folder / "tokenizer.json").is_file():
+        old = tokenizer_files.load(folder)
+        if old.fingerprint != tokenizer.fingerprint:
+            raise ConfigError(
+                f"the run in {folder} has a tokenizer of {old.size} tokens, this one has {tokenizer.size} or "
+                "other ones.",
+                hint="Resume with the same text and tokenizer, or name another folder.",
+            )
+        return
+    if not any(folder.glob("step-*.safetensors")):  # another run's stays; the loop refuses that folder
+        tokenizer_files.save(tokenizer, folder)
 
 
 def _compiled(denoiser: TextDenoiser) -> TextDenoiser:

@@ -201,8 +201,7 @@ def _table(report: dict[str, Any]) -> str:
     ]
     for row in report["results"]:
         byte = "" if row["bits_per_byte"] is None else f"{row['bits_per_byte']:.3f}"
-        lines.append(
-            f"| {row['model']} | {row['estimate']} | {row['nats_per_token']:.4f} ± "
-            f"{row['nats_per_token_error']:.4f} | {row['perplexity']:.2f} | {byte} |"
-        )
+        error = row["nats_per_token_error"]
+        nats = f"{row['nats_per_token']:.4f}" + ("" if error is None else f" ± {error:.4f}")
+        lines.append(f"| {row['model']} | {row['estimate']} | {nats} | {row['perplexity']:.2f} | {byte} |")
     return "\n".join(lines) + "\n"

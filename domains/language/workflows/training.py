@@ -69,7 +69,7 @@ def train_text(
     config = preset_for(preset, changes)
     text = read_set(source, reading, data_dir=data_dir)
     words, line = open_tokenizer(text, tokenizer, kind, vocab_size)
-    fitting, held = _splits(text, words, normalise)
+    fitting, held = _splits(text, words, normalise, config)
     blocks = blocks_of(fitting, config.length, config.packing)
     valid = blocks_of(held, config.length, config.packing) if held.count >= config.length else None
     size = sum(weight.numel() for weight in untrained(config, words.size).net.parameters())
@@ -126,6 +126,11 @@ def train_text(
     return report
 
 
+def bits_or_none(nats: float) -> float | None:
+    """Nats in bits; None for what is not known, such as the error of a single block."""
+    return nats / math.log(2) if math.isfinite(nats) else None
+
+
 def _runs(config: TextConfig, folder: Path, baseline: bool) -> list[tuple[str, TextConfig, Path]]:
     runs: list[tuple[str, TextConfig, Path]] = [(config.kind, config, folder)]
     if baseline and config.kind != "causal":
@@ -134,9 +139,12 @@ def _runs(config: TextConfig, folder: Path, baseline: bool) -> list[tuple[str, T
     return runs
 
 
-def _splits(text: TextSet, words: Tokenizer, normalise: bool) -> tuple[TokenFile, TokenFile]:
+def _splits(
+    text: TextSet, words: Tokenizer, normalise: bool, config: TextConfig
+) -> tuple[TokenFile, TokenFile]:
     """Training and validation streams; a text without a validation split gives its last twentieth."""
     whole = tokens_of(text, "train", words, normalise=normalise)
+    blocks_of(whole, config.length, config.packing)  # says how many tokens there are, and are needed
     if "valid" in text.splits:
         return whole, tokens_of(text, "valid", words, normalise=normalise)
     return divided(whole, 0.05)
@@ -174,7 +182,7 @@ def _scored(
                 "model": name,
                 "what": "exact" if score.exact else f"bound, {draws} draws",
                 "bits_per_token": score.per_token / math.log(2),
-                "standard_error": score.error / score.tokens / math.log(2),
+                "standard_error": bits_or_none(score.error / score.tokens),
                 "perplexity": score.perplexity,
                 "bits_per_byte": score.bits_per_byte,
             }
