@@ -121,8 +121,8 @@ def _brief(report: dict[str, Any]) -> dict[str, Any]:
         }
         for row in report["properties"]
     ]
-    hidden = ("sampling", "warnings", "properties", "lambda", "particles")
-    return {**{key: value for key, value in report.items() if key not in hidden}, "properties": rows}
+    hidden = ("sampling", "warnings", "lambda", "particles")
+    return {key: rows if key == "properties" else value for key, value in report.items() if key not in hidden}
 
 
 @app.command()

@@ -51,11 +51,11 @@ def told(folder: Path) -> None:
 
 
 def test_a_reward_moves_the_mean_and_both_means_have_their_error(suffuse: Run, tmp_path: Path) -> None:
-    found = suffuse("guide", "small-molecules", "-o", "g.smi", "--reward", "logp", "--n", 32, *FAST, "--json")
+    found = suffuse("guide", "small-molecules", "-o", "g.smi", "--reward", "logp", "--n", 24, *FAST, "--json")
     assert found.code == 0, found.err
     (row,) = found.json["properties"]
-    # logP of samples has a deviation of about 0.7, so the change has a standard error of about 0.15.
-    assert row["change"] > 3 * row["change_standard_error"] > 0
+    # 24 samples a set: the change is about one, and its standard error a fifth of that.
+    assert row["change"] > 2 * row["change_standard_error"] > 0
     assert row["change"] == pytest.approx(row["guided"] - row["without"])
     assert row["change_standard_error"] == pytest.approx(
         np.hypot(row["guided_standard_error"], row["without_standard_error"])
@@ -65,14 +65,25 @@ def test_a_reward_moves_the_mean_and_both_means_have_their_error(suffuse: Run, t
     for name in ("properties.png", "properties.csv", "samples.png"):
         assert (tmp_path / "g.smi.run" / name).stat().st_size > 100
     lower = suffuse(
-        "guide", "small-molecules", "-o", "l.smi", "--reward", "logp=min", "--n", 8, *FAST, "--json"
+        "guide",
+        "small-molecules",
+        "-o",
+        "l.smi",
+        "--reward",
+        "logp=min",
+        "--n",
+        6,
+        "--particles",
+        4,
+        *FAST,
+        "--json",
     )
     assert lower.json["properties"][0]["change"] < 0
 
 
 def test_a_model_is_told_one_property_or_several(suffuse: Run, tmp_path: Path) -> None:
     told(tmp_path)
-    one = suffuse("guide", "told", "-o", "one.smi", "--property", "qed=0.7", "--n", 4, *FAST, "--json")
+    one = suffuse("guide", "told", "-o", "one.smi", "--property", "qed=0.7", "--n", 3, *FAST, "--json")
     assert one.code == 0, one.err
     assert (one.json["how"], one.json["weight"]) == ("told", 2)
     plain = suffuse(
@@ -80,7 +91,7 @@ def test_a_model_is_told_one_property_or_several(suffuse: Run, tmp_path: Path) -
     )
     assert plain.json["properties"][0]["change"] == 0
     both = suffuse(
-        "guide", "told", "-o", "two.smi", "--property", "qed=0.7,logp=2", "--n", 4, *FAST, "--json"
+        "guide", "told", "-o", "two.smi", "--property", "qed=0.7,logp=2", "--n", 3, *FAST, "--json"
     )
     assert [row["property"] for row in both.json["properties"]] == ["qed", "logp"]
 
@@ -290,7 +301,8 @@ REFUSED = [
 def test_a_refusal_is_one_line_with_a_way_on_and_leaves_nothing_behind(
     words: list[str], code: int, said: str, hint: str, suffuse: Run, tmp_path: Path
 ) -> None:
-    told(tmp_path)
+    if {"told", "pred"} & set(words):
+        told(tmp_path)
     (tmp_path / "few.txt").write_text("2\n3\n")
     (tmp_path / "large.smi").write_text("C" * 80 + "\n")
     before = sorted(tmp_path.iterdir())
