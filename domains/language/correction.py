@@ -76,8 +76,9 @@ class Corrected:
         def rows(where: Tensor) -> Tensor:
             found = chosen[where]
             known = (found < self.process.vocab)[:, None]
-            point = torch.full((len(found), self.process.vocab), -torch.inf, dtype=torch.float64)
-            point = point.to(found.device).scatter(1, found[:, None].where(known, 0), 0.0).where(known, 0.0)
+            kind: dict[str, Any] = {"dtype": torch.float64, "device": found.device}
+            point = torch.full((len(found), self.process.vocab), -torch.inf, **kind)
+            point = point.scatter(1, found[:, None].where(known, 0), 0.0).where(known, 0.0)
             if bool(late.all()):
                 return point
             return torch.where(late[where.nonzero()[:, 0]][:, None], point, plain.at(where).double())

@@ -127,7 +127,8 @@ class Pattern:
 
     def __call__(self, x: Any) -> Tensor:
         texts = _texts(x, self.tokenizer)
-        return torch.tensor([float(re.search(self.pattern, text) is not None) for text in texts]).double()
+        found = [float(re.search(self.pattern, text) is not None) for text in texts]
+        return torch.tensor(found, dtype=torch.float64, device=_free(x)[0].device)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Holding:
     def __call__(self, x: Any) -> Tensor:
         texts = _texts(x, self.tokenizer)
         shares = [sum(part in text for part in self.strings) / len(self.strings) for text in texts]
-        return torch.tensor(shares, dtype=torch.float64)
+        return torch.tensor(shares, dtype=torch.float64, device=_free(x)[0].device)
 
 
 class SearchedText(NamedTuple):
