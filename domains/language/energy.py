@@ -147,15 +147,8 @@ def masked_of(x: Any, mask: int) -> Tensor:
 
 
 def causal_log_prob(net: TextNet, x0: Tensor, where: Tensor) -> Tensor:
-    """Sum over `where` (K, L) of ln p(x0_i given x0_<i), (K,), float64; padding is never seen.
-
-    The first token that is no padding is predicted from the start, the mask id, as in training.
-    """
-    pad, start = net.vocab + 1, net.vocab
-    before = torch.cat([torch.full_like(x0[:, :1], start), x0[:, :-1]], 1)
-    before = torch.where(x0 == pad, pad, torch.where(before == pad, start, before))
-    logits = net.head(net.hidden(before)[where])
-    return _summed(logits, x0, where)
+    """Sum over `where` (K, L) of ln p(x0_i given x0_<i), (K,), float64; padding is never seen."""
+    return _summed(net.head(net.hidden(net.started(x0))[where]), x0, where)
 
 
 def log_proposal(denoiser: Denoiser, x0: Tensor, x: Any) -> Tensor:

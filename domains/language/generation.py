@@ -70,8 +70,7 @@ class CausalDenoiser:
 
     def __call__(self, x: Any, t: Any, cond: Any = None) -> TokenPosterior:
         tokens, _ = tokens_and_free(x)
-        start = torch.full_like(tokens[:, :1], self.net.vocab)
-        hidden = self.net.hidden(torch.cat([start, tokens[:, :-1]], 1))
+        hidden = self.net.hidden(self.net.started(tokens))
         return TokenPosterior(lambda where: self.net.head(hidden[where]), tokens.shape)
 
 

@@ -101,6 +101,15 @@ class TextNet(nn.Module):
         )
         return self.norm(h)
 
+    def started(self, tokens: Tensor) -> Tensor:
+        """What a causal network reads to predict tokens (B, L): those before, after the mask id as a start.
+
+        In a row that is padded on the left the start stands on the last of the padding.
+        """
+        pad = self.vocab + 1
+        before = torch.cat([torch.full_like(tokens[:, :1], self.vocab), tokens[:, :-1]], 1)
+        return torch.where(tokens == pad, pad, torch.where(before == pad, self.vocab, before))
+
     def extend(
         self,
         tokens: Tensor,

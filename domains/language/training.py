@@ -71,8 +71,7 @@ class Lowered:
 
 def causal_nats(net: TextNet, tokens: Tensor, free: Tensor | None = None) -> Tensor:
     """-ln p of the free tokens of each sequence, (B,), float64. The sequence starts after a mask token."""
-    start = torch.full_like(tokens[:, :1], net.vocab)
-    logits = net.head(net.hidden(torch.cat([start, tokens[:, :-1]], 1)))
+    logits = net.head(net.hidden(net.started(tokens)))
     target = tokens if free is None else tokens.masked_fill(~free, -100)
     each = functional.cross_entropy(
         logits.float().flatten(0, 1), target.flatten().long(), reduction="none", ignore_index=-100

@@ -95,6 +95,12 @@ def test_a_causal_model_writes_what_its_own_products_say() -> None:
     assert found.evaluations == 5
 
 
+def test_a_causal_text_from_nothing_is_the_same_beside_a_long_prompt() -> None:
+    settings = Generation(plan="first-hitting", order="left")
+    together = generate(CAUSAL, [[], [1, 2, 3, 4]], new=8, settings=settings)
+    assert generate(CAUSAL, [[]], new=8, settings=settings)[0] == together[0]
+
+
 def test_guidance_costs_a_second_call_and_none_costs_one() -> None:
     settings = Generation(plan="first-hitting")
     plain = generate(MODEL, [[1, 2]], new=6, settings=settings)[0]
