@@ -268,6 +268,10 @@ def _sources(
     if isinstance(gen, torch.Generator):
         return gen
     if gen is None:
+        if isinstance(x, Mapping) and "row" in x:
+            raise ConfigError(
+                "an energy reads whole texts, and a cache hands on a part.", hint="Use --cache none."
+            )
         if not isinstance(x, Mapping) or "seed" not in x:
             raise ConfigError(
                 "an energy draws candidates and needs a source of randomness.",

@@ -8,6 +8,7 @@ What is searched is the noise of a run, by what a verifier says of the text it e
     Consistent      minus the model's own bound over R masks, nats per token   R
     Pattern         1 where the text holds the pattern, else 0                 0
     Holding         share of the given strings that the text holds             0
+    Judged          any function of the text                                   0
 
 A budget pays for the generator's rows and the verifier's evaluations; rows that happen to reveal nothing are
 charged too. The second verifier is not searched on and tells what was over-optimised.
@@ -44,6 +45,7 @@ __all__ = [
     "Consistent",
     "Grown",
     "Holding",
+    "Judged",
     "LogLikelihood",
     "LowEnergy",
     "Pattern",
@@ -126,9 +128,7 @@ class Pattern:
             raise ConfigError(f"'{self.pattern}' is no regular expression: {err}.") from err
 
     def __call__(self, x: Any) -> Tensor:
-        texts = _texts(x, self.tokenizer)
-        found = [float(re.search(self.pattern, text) is not None) for text in texts]
-        return torch.tensor(found, dtype=torch.float64, device=_free(x)[0].device)
+        return Judged(lambda text: float(re.search(self.pattern, text) is not None), self.tokenizer)(x)
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,21 @@ class Holding:
             raise ConfigError("give at least one string to look for, and no empty one.")
 
     def __call__(self, x: Any) -> Tensor:
-        texts = _texts(x, self.tokenizer)
-        shares = [sum(part in text for part in self.strings) / len(self.strings) for text in texts]
-        return torch.tensor(shares, dtype=torch.float64, device=_free(x)[0].device)
+        count = len(self.strings)
+        return Judged(lambda text: sum(part in text for part in self.strings) / count, self.tokenizer)(x)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A number for each text by a function of the caller, such as a check of its sums; prompt included."""
+
+    judge: Callable[[str], float]
+    tokenizer: Tokenizer
+    calls: int = 0
+
+    def __call__(self, x: Any) -> Tensor:
+        found = [float(self.judge(text)) for text in _texts(x, self.tokenizer)]
+        return torch.tensor(found, dtype=torch.float64, device=_free(x)[0].device)
 
 
 class SearchedText(NamedTuple):

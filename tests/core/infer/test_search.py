@@ -14,7 +14,7 @@ from core.infer.search.settings import merit
 from core.plan import Plan, ancestral, ddim, default, karras, redraw, unmask
 from core.process import VE, Gaussian, Karras, Masking, Product, UniformTokens
 from core.process.forward import renoised
-from core.state import Masked, Symmetric
+from core.state import Masked, Patchwork, Seeds, Symmetric, uniform
 from tests.fixtures.mixtures import lowrank32, ring8
 
 F64 = torch.float64
@@ -214,6 +214,15 @@ def test_tokens_that_are_not_drawn_anew_stay_as_they_are() -> None:
     # A token that is drawn anew differs with probability 2 x .7 x .3; 8000 tokens: standard error .0022.
     assert float(moved.mean()) == pytest.approx(0.1 * 0.42, abs=0.009)
     assert len(seen) == 3
+
+
+def test_noise_by_position_is_that_of_each_seed_there() -> None:
+    found = uniform((2, 4, 3), Patchwork(torch.tensor([[5, 5, 7, 5], [9, 5, 9, 9]])), dtype=F64, device="cpu")
+    whole = {seed: uniform((1, 4, 3), Seeds([seed]), dtype=F64, device="cpu")[0] for seed in (5, 7, 9)}
+    assert torch.equal(found[0], torch.stack([whole[5][0], whole[5][1], whole[7][2], whole[5][3]]))
+    assert torch.equal(found[1], torch.stack([whole[9][0], whole[5][1], whole[9][2], whole[9][3]]))
+    with pytest.raises(ConfigError, match="for 4 positions"):
+        uniform((2, 5), Patchwork(torch.ones(2, 4, dtype=torch.long)), dtype=F64, device="cpu")
 
 
 def test_uniform_tokens_climb_too() -> None:

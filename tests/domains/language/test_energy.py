@@ -234,6 +234,10 @@ def test_seeds_are_drawn_by_the_row_that_the_state_names() -> None:
         make(gen=Seeds([5, 6, 7]))({"tokens": x[1:]}, 1.0)
     with pytest.raises(ConfigError, match="source of randomness"):
         make()(x, 1.0)
+    steer = partial(corrected, energy=energy, window=1.0)
+    cached = Generation(steps=4, block_length=2, cache="prefix")
+    with pytest.raises(ConfigError, match="reads whole texts"):
+        generate(MODEL, [[0]], new=4, settings=cached, steer=steer)
 
 
 def test_corrected_texts_are_likelier_under_the_causal_model() -> None:

@@ -19,6 +19,7 @@ from domains.language.radd import TextModel
 from domains.language.search import (
     Consistent,
     Holding,
+    Judged,
     LogLikelihood,
     LowEnergy,
     Pattern,
@@ -201,6 +202,7 @@ def test_verifiers_say_what_they_promise() -> None:
     assert Pattern("cc", ABC)(whole).tolist() == [1, 1]
     assert Pattern("cc$", ABC)(whole).tolist() == [1, 0]
     assert Holding(("ab", "ba", "ca", "bb"), ABC)(whole).tolist() == [0.25, 0.5]
+    assert Judged(len, ABC)(whole).tolist() == [4, 4]
     torch.manual_seed(0)
     energy = PairEnergy.from_predictor(MODEL.denoiser).eval()
     torch.nn.init.normal_(energy.score.weight)
