@@ -97,7 +97,8 @@ def fk_sample(
             sizes.append(effective(log_w))
             low = sizes[-1] < ess_threshold * n * (1 - 1e-9)
             if bool(low.any()):
-                parents = torch.where(low[:, None], parents_of(log_w, gen, resampler), itself)
+                parents = itself.clone()
+                parents[low] = parents_of(log_w[low], _own(gen, low), resampler)
                 _, heavier = settle(log_w, log_z)
                 log_z = torch.where(low, heavier, log_z)
                 log_w = torch.where(low[:, None], 0.0, log_w)
@@ -110,6 +111,13 @@ def fk_sample(
             switch = Switch(x, None if parents is itself else rows_of_groups(parents))
     log_w, log_z = settle(log_w, log_z)
     return Particles(x, log_w, log_z, torch.stack(ancestry), torch.stack(sizes), calls)
+
+
+def _own(gen: Source, groups: Tensor) -> Source:
+    """The source of some groups: one that is not resampled draws nothing, as it would alone."""
+    if not isinstance(gen, Seeds):
+        return gen
+    return Seeds.of([one for one, wanted in zip(gen.generators, groups.tolist(), strict=True) if wanted])
 
 
 def _checked(log_g: Tensor, batch: int, t: float) -> Tensor:

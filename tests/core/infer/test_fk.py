@@ -22,7 +22,7 @@ from core.infer.particles import Particles
 from core.infer.resample import RESAMPLERS
 from core.plan import Plan, ancestral, ddim, dpmpp, log, unmask
 from core.process import Karras, Masking, Product
-from core.run import sample
+from core.run import Step, sample
 from core.state import Masked, Seeds, Symmetric, take
 from tests.fixtures.normal import Normal, moments_of
 
@@ -311,6 +311,21 @@ def test_a_group_run_with_its_own_seed_equals_the_group_run_alone() -> None:
     assert torch.equal(joint.x[16:32], alone.x)
     assert torch.equal(joint.log_w[1], alone.log_w[0])
     assert torch.equal(joint.log_z[1], alone.log_z[0])
+
+
+def test_a_group_draws_nothing_where_only_others_are_resampled() -> None:
+    plan = ancestral(EDM, GRID)
+    x = start(plan, 32, torch.Generator().manual_seed(6))
+
+    def second_only(step: Step) -> Tensor:
+        weight = 3.0 * step.next.flatten(1)[:, 0].double()
+        weight[:16] = 0
+        return weight
+
+    both = fk_sample(plan, NORMAL, second_only, x, Seeds([3, 4]), groups=2)
+    assert int((both.ess[:, 1] < 8).sum()) > 2
+    alone = fk_sample(plan, NORMAL, lambda step: torch.zeros(16), x[:16], Seeds([3]))
+    assert torch.equal(both.x[:16], alone.x)
 
 
 def test_without_weights_the_run_is_the_plan_itself(gen: torch.Generator) -> None:
