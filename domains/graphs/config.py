@@ -198,6 +198,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr": 2e-3,
         "decay": 0.9,
         "steps": 12_000,
+        "sampling": GraphSampling(
+            solver="ancestral", steps=50, corrector=False, prior="matched", quantise="argmax"
+        ),
     },
     "tiny": {**CLEAN, "depth": 2, "width": 48, "attention": 16, "lr": 2e-3, "batch": 64, "steps": 4000},
 }

@@ -6,8 +6,9 @@
 
 The model is told qed and logp of half of its training samples, so that it draws with and without them. The
 rows of plans are 1000 molecules each, all shares of the 1000 asked for; the plan that ships has the largest
-validity without correction of those with 50 evaluations or fewer, which no test molecule decides. Scores are
-of 2000 molecules by that plan, each beside the same metric of as many training molecules. One thread.
+product of the share valid without correction and the share in one piece, of those with 50 evaluations or
+fewer: no test molecule decides it. Scores are of 2000 molecules by that plan, each beside the same metric of
+as many training molecules. Rows that the file has already are not drawn again. One thread.
 
 Reference figures: 266 CPU-s for 1000 molecules by S4 with 1000 steps (one thread, another machine); 95.72 %
 valid without correction, NSPDK .003, FCD 2.900, scaffold similarity .698 (Jo, Lee & Hwang 2022,
@@ -145,10 +146,12 @@ def study(model: GraphModel, write: bool) -> dict[str, Any]:
             "torch": torch.__version__,
         },
         "reference": REFERENCE,
-        "rule": f"ships: largest validity without correction within {LIMIT} evaluations",
-        "plans": {},
+        "rule": f"ships: largest valid_without_correction (1 - fragmented) within {LIMIT} evaluations",
+        "plans": json.loads(RESULTS.read_text("utf-8"))["plans"] if RESULTS.exists() else {},
     }
     for name, sampling in PLANS.items():
+        if name in report["plans"]:
+            continue
         found, spent, evaluations = drawn(model, FEW, sampling)
         kept = [mol for mol in found.mols if mol is not None]
         report["plans"][name] = {
@@ -158,7 +161,9 @@ def study(model: GraphModel, write: bool) -> dict[str, Any]:
         print(name, json.dumps(report["plans"][name]), flush=True)
         keep(report, write)
     cheap = {name: one for name, one in report["plans"].items() if one["evaluations"] <= LIMIT}
-    report["chosen"] = max(cheap, key=lambda name: cheap[name]["valid_without_correction"])
+    report["chosen"] = max(
+        cheap, key=lambda name: cheap[name]["valid_without_correction"] * (1 - cheap[name]["fragmented"])
+    )
     found, spent, evaluations = drawn(model, MANY, PLANS[report["chosen"]])
     rows, notes = score_molecules(found, test.smiles, known.smiles, metrics=METRICS)
     report["scores"] = {
