@@ -19,8 +19,9 @@ from core.run import sample
 from core.state import Seeds
 from core.train.samples import Batch, seeds_of
 from domains.language.config import Generation
-from domains.language.correction import corrected, energy_bound, log_normaliser
+from domains.language.correction import corrected
 from domains.language.energy import CausalEnergy, PairEnergy, log_proposal, masked_of
+from domains.language.energy_bounds import energy_bound, log_normaliser, sampler_bound
 from domains.language.energy_training import Contrast, accuracy, energy_of, load_energy, train_energy
 from domains.language.generation import generate
 from domains.language.streams import Blocks, BlockSamples
@@ -211,6 +212,43 @@ def test_the_published_integrand_lies_below_the_entropy_of_tokens_that_agree() -
     sure = Matching(match=1 - 1e-15, normalised=True)
     found = energy_bound(Coins(), sure, torch.tensor([[0, 0]]), [1], draws=2000)
     assert float(found.low[0]) == pytest.approx(math.log(2) / 2, abs=0.01)
+
+
+@pytest.mark.parametrize("match", [MATCH, 1 - 1e-12])
+@pytest.mark.parametrize("text", [[0, 0], [1, 0]])
+def test_one_token_at_a_time_pays_what_the_joint_law_says(match: float, text: list[int]) -> None:
+    """An exact energy has the exact chain rule in every order, here over masks, tokens and proposals."""
+    x0 = torch.tensor([text])
+    exact = -math.log((match if text[0] == text[1] else 1 - match) / 2)
+    found = sampler_bound(Coins(), Matching(match=match), x0, [1], draws=400, proposals=64, chunk=4096)
+    error = float(found.error[0])
+    if text[0] == text[1]:
+        print(f"{float(found.low[0]):.4f} to {float(found.high[0]):.4f} +- {error:.4f}, exact {exact:.4f}")
+        assert float(found.low[0]) - 4 * error <= exact <= float(found.high[0]) + 4 * error
+        assert float(found.high[0] - found.low[0]) < 0.05
+    else:  # a text that hardly ever is: its surprise is that of the rare law
+        assert float(found.high[0]) > 2
+
+
+def test_one_token_at_a_time_pays_the_surprise_of_a_joint_law_of_three() -> None:
+    """E = ln q - ln p of a table p: every order gives -ln p(x0); the predictor alone gives 3 ln 2."""
+    table = torch.tensor([8.0, 1, 1, 3, 1, 2, 1, 12]).double()
+    table /= table.sum()
+
+    class Table:
+        normalised = False
+
+        def __call__(self, x0: Tensor, x: Tensor, log_q: Tensor | None = None) -> Tensor:
+            return -math.log(2) * (x == 2).sum(1) - table[(x0 * torch.tensor([4, 2, 1])).sum(1)].log()
+
+    for text, exact in (([0, 0, 0], -math.log(8 / 29)), ([1, 0, 1], -math.log(2 / 29))):
+        found = sampler_bound(
+            Coins(), Table(), torch.tensor([text]), [4], draws=300, proposals=64, chunk=8192
+        )
+        low, high, error = float(found.low[0]), float(found.high[0]), float(found.error[0])
+        print(f"{low:.3f} to {high:.3f} +- {error:.3f}, exact {exact:.3f}")
+        assert low - 4 * error <= exact <= high + 4 * error
+        assert 4 * error < abs(exact - 3 * math.log(2))
 
 
 def test_a_text_is_corrected_alike_alone_and_in_company() -> None:
