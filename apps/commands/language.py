@@ -1,7 +1,7 @@
 """suffuse language: the group.
 
-language_write   what a model writes: generate, infill, models
-language_text    tokenizer, train, score, evaluate
+language_write   what a model writes: generate, infill, search, models
+language_text    tokenizer, train, energy, score, evaluate, export
 """
 
 import typer

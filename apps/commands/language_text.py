@@ -1,4 +1,4 @@
-"""suffuse language tokenizer, train, score and evaluate: text in."""
+"""suffuse language tokenizer, train, energy, score, evaluate and export: text in, models out."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +11,8 @@ from apps.options import AsJson, DataDir, Device, Force, Quiet, Resume, Seed
 app = typer.Typer()
 tokenizer = typer.Typer(no_args_is_help=True, help="Learn a tokenizer, or look at one.")
 app.add_typer(tokenizer, name="tokenizer")
+energy = typer.Typer(no_args_is_help=True, help="Train an energy that corrects a model's draws.")
+app.add_typer(energy, name="energy")
 
 Kind = Annotated[
     str | None, typer.Option("--kind", help="bpe, char or text8.", show_default="the text's own")
@@ -163,6 +165,76 @@ def train(
     show({key: value for key, value in report.items() if key not in hidden}, as_json=as_json, folder=folder)
     if not as_json:
         print(report["samples"][0])
+
+
+@energy.command("train")
+def train_energy(
+    run: Run,
+    source: Source,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="runs/language-energy")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1)] = 500,
+    batch: Annotated[int, typer.Option(min=1, help="Pairs of a true and a drawn text.")] = 32,
+    lr: Annotated[float, typer.Option()] = 3e-4,
+    field: Field = "text",
+    unit: Unit = None,
+    encoding: Encoding = "utf-8",
+    data_dir: DataDir = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    resume: Resume = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an energy that tells true texts from a model's draws (EDLM by noise contrast)."""
+    from apps.claim import claimed
+    from apps.show import show
+    from domains.language.workflows import energy_file
+
+    folder = out or Path("runs/language-energy")
+    config = {"model": run, "source": source, "steps": steps, "batch": batch, "lr": lr}
+    with claimed(
+        folder,
+        command="language energy train",
+        config=config,
+        seed=seed,
+        force=force,
+        resume=resume,
+        quiet=quiet,
+    ) as claim:
+        report = energy_file(
+            run,
+            source,
+            folder,
+            reading=reading(field, unit, encoding),
+            steps=steps,
+            batch=batch,
+            lr=lr,
+            data_dir=data_dir,
+            seed=seed,
+            resume=resume,
+            device=device,
+            ready=claim.ready,
+            progress=claim.progress,
+        )
+        claim.report(report)
+    show({key: value for key, value in report.items() if key != "warnings"}, as_json=as_json, folder=folder)
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder.", show_default=False)],
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model for sharing: config.json, model.safetensors and the tokenizer."""
+    from apps.show import show
+    from domains.language.workflows import export_model
+
+    show(export_model(run, out, overwrite=force), as_json=as_json)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""suffuse language generate, infill and models: what a trained model writes."""
+"""suffuse language generate, infill, search and models: what a trained model writes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,9 +22,11 @@ from apps.commands.language_options import (
     writing,
 )
 from apps.options import AsJson, Device, Force, Quiet, Seed
+from apps.search_options import Budget, SearchMethod, Second
 
 if TYPE_CHECKING:
     from domains.language.generation import Watch
+    from domains.language.workflows import Correction
 
 app = typer.Typer()
 
@@ -74,6 +76,15 @@ def generate(
     exact: Annotated[
         bool, typer.Option("--exact", help="Refuse options that change the law of the model.")
     ] = False,
+    energy: Annotated[
+        str | None,
+        typer.Option(help="ar, coar or nce: choose among several draws.", show_default="no energy"),
+    ] = None,
+    energy_model: Annotated[
+        str | None, typer.Option("--energy-model", help="Causal model, or folder of an energy.")
+    ] = None,
+    candidates: Annotated[int, typer.Option(min=1, help="Draws that an energy chooses from.")] = 2,
+    window: Annotated[float, typer.Option(help="Share of the time in which it does.")] = 0.2,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show the first text come out of its masks.")
     ] = False,
@@ -89,6 +100,7 @@ def generate(
     from apps.show import show
     from domains.language.workflows import generate_file
 
+    correction = _correction(energy, energy_model, candidates, window)
     where = folder or out.with_name(f"{out.name}.run")
     settings = writing(
         plan=plan,
@@ -107,7 +119,7 @@ def generate(
         eos_penalty=eos_penalty,
         sampling_dtype=sampling_dtype,
     )
-    config = {"model": run, "n": n, "length": new, **settings}
+    config = {"model": run, "n": n, "length": new, "energy": energy, **settings}
     with claimed(
         where, command="language generate", config=config, seed=seed, force=force, quiet=quiet
     ) as claim:
@@ -121,6 +133,7 @@ def generate(
             settings=settings,
             truncate_left=truncate_left,
             exact=exact,
+            correction=correction,
             seed=seed,
             device=device,
             overwrite=force,
@@ -194,12 +207,98 @@ def infill(
 
 
 @app.command()
+def search(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", help=".jsonl", show_default=False)],
+    method: SearchMethod = None,
+    verifier: Annotated[
+        str | None,
+        typer.Option(help="likelihood, energy, consistency, pattern or holding.", show_default=False),
+    ] = None,
+    second: Second = None,
+    budget: Budget = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Causal model of likelihood, folder of an energy.")
+    ] = None,
+    words: Annotated[
+        str | None, typer.Option(help="A regular expression, or strings to hold by comma.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="Text to continue; may be repeated.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Texts per prompt.")] = 1,
+    new: Annotated[
+        int | None, typer.Option("--length", min=1, help="Tokens to write.", show_default="all that fit")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Rows of one run.")] = 32,
+    order: Order = None,
+    temperature: Temperature = None,
+    folder: Folder = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search the noise of texts for what a verifier likes."""
+    from apps.claim import claimed
+    from apps.search_options import chosen
+    from apps.search_plot import plot_search
+    from apps.show import show
+    from domains.language.workflows import search_file
+
+    where = folder or out.with_name(f"{out.name}.run")
+    settings = chosen(method or "random", verifier, budget, steps=steps)
+    config = {"model": run, "search": method or "random", "verifier": verifier, "budget": settings.budget}
+    with claimed(
+        where, command="language search", config=config, seed=seed, force=force, quiet=quiet
+    ) as claim:
+        report = search_file(
+            run,
+            out,
+            search=settings,
+            verifier=str(verifier),
+            second=second,
+            judge=judge,
+            words=words,
+            prompts=prompt or (),
+            count=n,
+            new=new,
+            settings=writing(steps=steps, order=order, temperature=temperature),
+            seed=seed,
+            device=device,
+            overwrite=force,
+            ready=claim.ready,
+            progress=claim.progress,
+        )
+        plot_search(report["tried"], where / "search.png", searched=str(verifier), second=second)
+        claim.report(report)
+    hidden = () if as_json else ("tried", "written")
+    show({key: value for key, value in report.items() if key not in hidden}, as_json=as_json, folder=where)
+    if not as_json:
+        _print_texts(report["written"])
+
+
+@app.command()
 def models(as_json: AsJson = False) -> None:
     """List the models that ship, and what they score."""
     from apps.show import show
     from domains.language.weights import cards
 
     show({"models": cards()}, as_json=as_json)
+
+
+def _correction(kind: str | None, model: str | None, candidates: int, window: float) -> "Correction | None":
+    from core.errors import ConfigError
+    from domains.language.workflows import Correction
+
+    if kind is None:
+        if model is not None:
+            raise ConfigError("--energy-model was given without an energy.", hint="Add --energy ar.")
+        return None
+    if model is None:
+        raise ConfigError(f"the energy '{kind}' needs a model.", hint="Pass --energy-model.")
+    return Correction(kind, model, candidates, window)
 
 
 def _watcher(run: str) -> "Watch":

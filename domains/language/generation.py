@@ -243,6 +243,7 @@ def _block(
     denoiser = steered(denoiser, settings, model.tokenizer.eos_id, last=last)
     denoiser = denoiser if steer is None else steer(denoiser)
     state: dict[str, Tensor] = {"tokens": tokens[:, columns], "mask": region[:, columns]}
+    state["seed"] = torch.tensor([one.initial_seed() for one in gen.generators], device=tokens.device)
     if settings.cache != "none":
         state["row"] = torch.arange(len(tokens), device=tokens.device)
     if steer is not None:

@@ -153,6 +153,49 @@ def test_a_tokenizer_is_learned_and_looked_at(home: Path, tmp_path: Path, capsys
     assert report(tmp_path / "m")["vocabulary"] == found["size"]
 
 
+def test_an_energy_is_trained_and_corrects_what_is_drawn(home: Path, tmp_path: Path) -> None:
+    words = ["energy", "train", home / "model", home / "cats.txt", "-o", tmp_path / "e", "--steps", 3]
+    assert run(*words, "--batch", 4) == 0
+    told = report(tmp_path / "e")["told_apart"]
+    assert told[-1]["step"] == 3
+    assert 0 <= told[-1]["accuracy"] <= 1
+    for kind, model in (("nce", tmp_path / "e"), ("coar", home / "model/causal")):
+        out = tmp_path / f"{kind}.jsonl"
+        words = ["generate", home / "model", "-o", out, "--n", 2, "--length", 8, "--steps", 4]
+        assert run(*words, "--energy", kind, "--energy-model", model, "--window", 1) == 0
+        found = report(tmp_path / f"{kind}.jsonl.run")
+        assert found["energy"] == f"energy {kind} of {model}, 2 candidates, window 1"
+        assert found["exact"] is False
+
+
+def test_a_search_spends_its_budget_and_reports_what_it_did_not_search_on(home: Path, tmp_path: Path) -> None:
+    words = ["search", home / "model", "-o", tmp_path / "s.jsonl", "--verifier", "holding", "--words", "a"]
+    words += ["--second", "consistency", "--budget", 48, "--steps", 6, "--length", 10]
+    assert run(*words) == 0
+    found = report(tmp_path / "s.jsonl.run")
+    assert found["evaluations"] <= 48
+    scores = [row["score"] for row in found["best_of"]]
+    assert scores == sorted(scores)
+    assert found["best_of"][-1]["second"] < 0
+    assert (tmp_path / "s.jsonl.run" / "search.png").is_file()
+    assert len(records(tmp_path / "s.jsonl")) == 1
+
+
+def test_an_exported_model_writes_the_same_texts(home: Path, tmp_path: Path) -> None:
+    assert run("export", home / "model", "-o", tmp_path / "shared") == 0
+    assert {path.name for path in (tmp_path / "shared").iterdir()} >= {"config.json", "model.safetensors"}
+    from domains.language.exchange import from_pretrained
+    from domains.language.generation import generate
+    from domains.language.radd import load_model
+
+    made = [
+        generate(model, [[]], new=10, seed=1)[0].ids
+        for model in (load_model(home / "model"), from_pretrained(tmp_path / "shared"))
+    ]
+    assert made[0] == made[1]
+    assert run("export", home / "model", "-o", tmp_path / "shared") == 2
+
+
 def bad(home: Path, folder: Path) -> dict[str, tuple[Sequence[object], int, str]]:
     """name -> command, exit code, what the line says."""
     model, cats = home / "model", home / "cats.txt"
@@ -195,6 +238,19 @@ def bad(home: Path, folder: Path) -> dict[str, tuple[Sequence[object], int, str]
             ["train", cats, *nano, "--tokenizer", model, "--kind", "bpe"],
             2,
             "Leave out --kind",
+        ),
+        "energy alone": (["generate", model, *out, "--energy", "ar"], 2, "--energy-model"),
+        "energy of masks": (
+            ["generate", model, *out, "--energy", "ar", "--energy-model", model],
+            2,
+            "causal",
+        ),
+        "search for nothing": (["search", model, *out], 2, "--verifier"),
+        "search without a judge": (["search", model, *out, "--verifier", "likelihood"], 2, "--judge"),
+        "budget": (
+            ["search", model, *out, "--verifier", "holding", "--words", "a", "--budget", 1],
+            2,
+            "too small",
         ),
         "preset": (["train", cats, "--preset", "nan", "-o", folder / "run"], 2, "Did you mean 'nano'"),
         "loss": (["train", cats, *nano, "--loss", "dce"], 2, "loss='dce'"),

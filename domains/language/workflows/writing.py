@@ -19,6 +19,7 @@ from domains.language.infill import infill
 from domains.language.metrics import distinct, unigram_entropy
 from domains.language.plans import plan_for
 from domains.language.radd import TextModel
+from domains.language.workflows.correcting import Correction
 from domains.language.workflows.opening import open_model
 
 __all__ = ["generate_file", "infill_file"]
@@ -37,6 +38,7 @@ def generate_file(
     settings: Mapping[str, Any] | None = None,
     truncate_left: bool = False,
     exact: bool = False,
+    correction: Correction | None = None,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
@@ -56,6 +58,7 @@ def generate_file(
         settings: fields of `Generation`; the defaults of the model's kind otherwise.
         truncate_left: drop the beginning of prompts that are too long.
         exact: refuse settings that change the law of the model.
+        correction: an energy that chooses among several draws.
 
     Returns:
         Counts, evaluations beside their expectation, and the diversity of what was written.
@@ -68,9 +71,11 @@ def generate_file(
     model = open_model(run, where)
     check_output(out, SUFFIXES, overwrite=overwrite)
     how = generation(model, settings or {})
-    if exact and not how.exact:
+    steer = None if correction is None else correction.steer(model)
+    if exact and not (how.exact and steer is None):
         raise ConfigError(
-            "--exact was asked for, but order, temperature, truncation, guidance or cache change the law.",
+            "--exact was asked for, but order, temperature, truncation, guidance, cache or energy change the "
+            "law.",
             hint="Leave out --exact or those options.",
         )
     if count < 1:
@@ -91,11 +96,14 @@ def generate_file(
         f"{plan.name}, {len(plan.rows)} rows, {'exact' if how.exact else 'not exact'}, "
         f"draws in {how.sampling_dtype}",
         f"write {out}",
+        *([] if correction is None else [str(correction)]),
         *([note] if note else []),
     )
     ready(Outlook(lines, device=str(where)))
     start = time.process_time()
-    found = generate(model, rows, new=new, settings=how, seed=seed, watch=watch, progress=progress)
+    found = generate(
+        model, rows, new=new, settings=how, seed=seed, steer=steer, watch=watch, progress=progress
+    )
     spent = time.process_time() - start
     used = how.model_dump(mode="json") | {
         "seed": seed,
@@ -125,7 +133,8 @@ def generate_file(
         "tokens": sum(map(len, texts)),
         "evaluations_per_text": sum(entry.evaluations for entry in found) / len(found),
         "sampling_dtype": how.sampling_dtype,
-        "exact": how.exact,
+        "exact": how.exact and steer is None,
+        "energy": None if correction is None else str(correction),
         "entropy_nats": unigram_entropy(texts).mean,
         "distinct_2": distinct(texts, 2) if any(len(ids) > 1 for ids in texts) else None,
         "cpu_seconds_per_text": spent / len(found),
