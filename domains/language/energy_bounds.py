@@ -17,6 +17,9 @@ and holds for every energy up to the estimates of
 
     p(x0_i given x_t) = q(x0_i given x_t) E_q[exp(-E) given x0_i] / Z.
 
+Where few of the n texts carry the weight, as with a strong energy over tens of masked tokens, the two ends
+lie far apart and neither holds: a wide bracket means that n is too small.
+
 Sources: Xu et al. 2024, arXiv:2410.21357, eqs. 7 to 11; Deng et al. 2020, arXiv:2004.11714, section 3.3 (the
 bracket).
 """
