@@ -100,6 +100,9 @@ class GraphConfig(BaseModel):
 
     properties: tuple[str, ...] = Field((), description="numbers that the network is told")
     drop: float = Field(0.1, ge=0, le=1, description="share of samples trained without them")
+    drop_each: float = Field(
+        0.2, ge=0, le=1, description="of several, share that is hidden on its own in the other samples"
+    )
 
     steps: int = Field(5000, ge=1)
     batch: int = Field(128, ge=1)

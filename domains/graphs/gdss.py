@@ -133,16 +133,18 @@ class ScoreLoss:
     Args:
         first: the smallest time.
         drop: share of graphs whose condition is hidden.
+        drop_each: share of the other graphs in which a number of several is hidden on its own.
     """
 
     first: float = 1e-5
     drop: float = 0.0
+    drop_each: float = 0.0
 
     def __call__(self, denoiser: Any, batch: Batch, gen: Source) -> Tensor:
         x0 = batch.x0
         t = self.first + (1 - self.first) * _unit(x0, gen)
         x, eps = denoiser.process.perturb(x0, t, gen)
-        found = denoiser.noise(x, t, hidden(batch.cond, self.drop, gen))
+        found = denoiser.noise(x, t, hidden(batch.cond, self.drop, gen, self.drop_each))
         terms = [(found[k] - eps[k]).square().flatten(1).sum(1) / 2 for k in PARTS]
         return terms[0] + terms[1]
 
@@ -153,13 +155,14 @@ class CleanLoss:
 
     edge_weight: float = 5.0
     drop: float = 0.0
+    drop_each: float = 0.0
 
     def __call__(self, denoiser: Any, batch: Batch, gen: Source) -> Tensor:
         x0, process = batch.x0, denoiser.process
         low, high = process.ends
         t = low + (high - low) * _unit(x0, gen)
         x, _ = process.perturb(x0, t, gen)
-        out = denoiser.net(x, t.to(x["nodes"].dtype), hidden(batch.cond, self.drop, gen))
+        out = denoiser.net(x, t.to(x["nodes"].dtype), hidden(batch.cond, self.drop, gen, self.drop_each))
         types, orders = x0["nodes"].argmax(-1), x0["edges"].round().long()
         node = F.cross_entropy(out["nodes"].flatten(0, 1), types.flatten(), reduction="none")
         edge = F.cross_entropy(out["edges"].flatten(0, 2), orders.flatten(), reduction="none")
@@ -171,12 +174,19 @@ class CleanLoss:
         return node + self.edge_weight * edge
 
 
-def hidden(cond: Any, share: float, gen: Source) -> Any:
-    """A condition (B, K) in which a share of the rows, drawn at random, says "not given" (NaN)."""
+def hidden(cond: Any, share: float, gen: Source, each: float = 0.0) -> Any:
+    """A condition (B, K) in which a share of the rows, drawn at random, says "not given" (NaN); where K > 1,
+    so do numbers of the other rows, each with probability `each`: a network that has always seen all of them
+    or none cannot be told one alone.
+    """
     if cond is None or share == 0:
         return cond
-    u = uniform((len(cond),), gen, dtype=torch.float64, device=cond.device)
-    return torch.where((u < share)[:, None], math.nan, cond)
+    where: dict[str, Any] = {"dtype": torch.float64, "device": cond.device}
+    u = uniform((len(cond),), gen, **where)
+    out = torch.where((u < share)[:, None], math.nan, cond)
+    if each == 0 or cond.shape[1] == 1:
+        return out
+    return torch.where(uniform(tuple(cond.shape), gen, **where) < each, math.nan, out)
 
 
 def _unit(x0: Mapping[str, Tensor], gen: Source) -> Tensor:

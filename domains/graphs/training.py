@@ -206,10 +206,11 @@ def train(
     moments = moments_of(some)
     denoiser = denoiser_for(graphs.kind, config, moments, seed=seed).to(device)
     drop = config.drop if config.properties else 0.0
+    each = config.drop_each if config.properties else 0.0
     loss = (
-        CleanLoss(edge_weight=config.edge_weight, drop=drop)
+        CleanLoss(edge_weight=config.edge_weight, drop=drop, drop_each=each)
         if config.target == "clean"
-        else ScoreLoss(drop=drop)
+        else ScoreLoss(drop=drop, drop_each=each)
     )
     sizes = np.bincount(graphs.ragged.sizes[rows], minlength=graphs.kind.max_nodes + 1)
     card = {

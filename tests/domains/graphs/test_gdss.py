@@ -127,6 +127,17 @@ def test_a_share_of_the_conditions_is_hidden() -> None:
     assert hidden(None, 0.1, torch.Generator()) is None
 
 
+def test_single_numbers_of_a_condition_are_hidden_too() -> None:
+    found = hidden(torch.zeros(4000, 2), 0.1, torch.Generator().manual_seed(0), 0.2).isnan()
+    # Both by chance or together; the first alone.
+    for share, expected in ((found.all(1), 0.1 + 0.9 * 0.04), (found[:, 0] & ~found[:, 1], 0.9 * 0.16)):
+        assert float(share.double().mean()) == pytest.approx(
+            expected, abs=4 * (expected * (1 - expected) / 4000) ** 0.5
+        )
+    together = hidden(torch.zeros(4000, 2), 0.1, torch.Generator().manual_seed(0)).isnan()
+    assert torch.equal(together[:, 0], together[:, 1])
+
+
 def test_models_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     for preset in ("enzymes", "tiny"):
         kind = KINDS["qm9" if preset == "tiny" else "enzymes"]
