@@ -20,8 +20,8 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## Dehaze simulated and real ultrasound; write runs/demo/index.html.
 	$(BIN)/suffuse demo --out runs/demo --force
 
-test: $(READY)  ## Run the fast tests.
-	$(BIN)/python -m pytest
+test: $(READY)  ## Run the fast tests, on two processes.
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 test-all: $(READY)  ## Run every test, slow ones too.
 	$(BIN)/python -m pytest -m "(slow or not slow) and not gpu"
