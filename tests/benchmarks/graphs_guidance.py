@@ -115,6 +115,8 @@ def study(model: GraphModel, write: bool, with_regressor: bool) -> dict[str, Any
     for scale in (0.0, 1.0, 4.0):
         rows[f"scored logp, {scale:g}"] = partial(scored_row, model, scale)
     run(report, model, rows, write)
+    if not with_regressor:
+        return report
     predictor = regressor(model)
     steps = (0.25, 0.5, 1.0)
     run(
