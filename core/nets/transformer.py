@@ -6,6 +6,9 @@ A attends by `scaled_dot_product_attention` (no bias), M has two layers with a t
 condition m is a layer norm and g = 1. With one, a vector c gives shift, scale and gate of each branch by a
 layer that begins at zero: m(h) = (1 + scale) norm(h) + shift, so that a fresh block is the identity.
 
+The last layer of each branch begins (2 depth)^-1/2 times smaller than usual, so that the branches together do
+not drown the vectors that come in (Radford et al. 2019, section 2.3).
+
 The trunk takes and gives vectors (B, L, width); embeddings and heads belong to the domain. A run that
 continues a sequence hands on the keys and values of what came before (`Cache`), which is exact whenever the
 earlier positions do not look ahead.
@@ -68,6 +71,10 @@ class Trunk(nn.Module):
             raise ConfigError(f"width must be a multiple of twice the {heads} heads, got {width}.")
         self.head_width, self.base = width // heads, base
         self.blocks = nn.ModuleList(_Block(width, heads, ratio, dropout, told) for _ in range(depth))
+        with torch.no_grad():
+            for block in self.blocks:
+                for last in (block.out, block.mlp[2]):
+                    last.weight.mul_((2 * depth) ** -0.5)
 
     def forward(
         self,

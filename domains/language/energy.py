@@ -122,6 +122,8 @@ class PairEnergy(nn.Module):
         made = cls(denoiser.process, **shape, dropout=net.config["dropout"])
         for mine, theirs in ((made.embed, net.embed), (made.trunk, net.trunk), (made.norm, net.norm)):
             mine.load_state_dict(theirs.state_dict())
+        with torch.no_grad():
+            made.embed.weight.mul_(net.scale)
         return made.to(net.bias.device)
 
     def forward(self, x0: Tensor, x: Any, log_q: Tensor | None = None) -> Tensor:

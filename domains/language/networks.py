@@ -69,7 +69,9 @@ class TextNet(nn.Module):
         )
         self.bias = nn.Parameter(torch.zeros(vocab))
         self.weight = None if tied else nn.Parameter(torch.zeros(vocab, width))
-        nn.init.normal_(self.embed.weight, std=0.02 if tied else width**-0.5)
+        # Vectors of unit variance enter the trunk; a tied head sees the same weights unscaled.
+        self.scale = width**0.5 if tied else 1.0
+        nn.init.normal_(self.embed.weight, std=1 / self.scale)
 
     def hidden(
         self,
@@ -92,7 +94,7 @@ class TextNet(nn.Module):
         attend, positions = self._places(tokens, attend, positions, past)
         causal = self.causal and attend is None and past is None
         h = self.trunk(
-            self.embed(tokens),
+            self.scale * self.embed(tokens),
             attend=attend,
             causal=causal,
             told=self._told(t, tokens),
@@ -120,7 +122,9 @@ class TextNet(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """The same, with the keys and values of past and present."""
         attend, positions = self._places(tokens, attend, positions, past)
-        h, cache = self.trunk.extend(self.embed(tokens), attend=attend, positions=positions, past=past)
+        h, cache = self.trunk.extend(
+            self.scale * self.embed(tokens), attend=attend, positions=positions, past=past
+        )
         return self.norm(h), cache
 
     def head(self, rows: Tensor) -> Tensor:

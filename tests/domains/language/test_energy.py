@@ -196,14 +196,22 @@ def test_the_two_estimates_bracket_log_z() -> None:
 
 def test_more_proposals_close_the_bracket_of_the_bound() -> None:
     x0 = torch.tensor([[0, 1, 2, 2], [1, 1, 0, 2]])
-    energy = CausalEnergy(CAUSAL.net, MODEL.denoiser)
+    soft = []  # alike enough for two proposals to say something
+    for kind in ("radd", "causal"):
+        model = random_model(MODEL.tokenizer, config=MODEL.config.model_copy(update={"kind": kind}))
+        assert model.net.weight is not None
+        model.net.weight.mul_(0.2)
+        model.net.bias.mul_(0.2)
+        soft.append(model)
+    predictor = soft[0].denoiser
+    energy = CausalEnergy(soft[1].net, predictor)
     few, many = (
-        energy_bound(MODEL.denoiser, energy, x0, [1, 2], draws=48, proposals=n, chunk=512) for n in (2, 32)
+        energy_bound(predictor, energy, x0, [1, 2], draws=48, proposals=n, chunk=512) for n in (2, 32)
     )
     gaps = [float((found.high - found.low).mean()) for found in (few, many)]
     assert gaps[0] > 3 * gaps[1] > 0
     assert many.label == "bound=approximate, n=32"
-    one = energy_bound(MODEL.denoiser, energy, x0[1:], [2], draws=48, proposals=32, chunk=7)
+    one = energy_bound(predictor, energy, x0[1:], [2], draws=48, proposals=32, chunk=7)
     assert float(one.low[0]) == pytest.approx(float(many.low[1]), rel=1e-5)
 
 

@@ -138,7 +138,7 @@ def test_a_penalty_keeps_the_end_away() -> None:
     flood = random_model()
     eos = flood.tokenizer.eos_id
     with torch.no_grad():
-        flood.net.bias[eos] += 6.0
+        flood.net.bias[eos] += 9.0
     texts = {
         penalty: generate(
             flood, [[]] * 20, new=12, settings=Generation(steps=12, block_length=4, eos_penalty=penalty)

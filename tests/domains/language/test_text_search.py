@@ -14,6 +14,7 @@ from core.steer.compose import both
 from core.steer.guidance import classifier_free
 from domains.language.config import Generation
 from domains.language.energy import PairEnergy
+from domains.language.generation import canvas
 from domains.language.plans import plan_for
 from domains.language.radd import TextModel
 from domains.language.search import (
@@ -66,8 +67,10 @@ def test_every_search_writes_texts_that_the_verifier_likes(method: Any) -> None:
     found = search_texts(
         MODEL, [[0, 2]] * 6, new=10, verifier=JUDGE, settings=settings, generation=Generation(steps=4)
     )
-    plain = free_texts(400, 10)
-    usual = JUDGE({"tokens": plain, "mask": torch.ones_like(plain, dtype=torch.bool)})
+    tokens, free = canvas([[0, 2]] * 400, 10, MODEL)
+    plan = plan_for(MODEL.process, Generation(steps=4), 10)
+    start = {"tokens": tokens, "mask": free}
+    usual = JUDGE(sample(plan, MODEL.denoiser, start, torch.Generator().manual_seed(9)))
     best = torch.tensor([float(text.found.scores[0, 0]) for text in found])
     assert float(best.mean()) > float(usual.mean() + 0.7 * usual.std())
     for text in found:
