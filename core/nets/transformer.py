@@ -70,11 +70,9 @@ class Trunk(nn.Module):
         if width % (2 * heads):
             raise ConfigError(f"width must be a multiple of twice the {heads} heads, got {width}.")
         self.head_width, self.base = width // heads, base
-        self.blocks = nn.ModuleList(_Block(width, heads, ratio, dropout, told) for _ in range(depth))
-        with torch.no_grad():
-            for block in self.blocks:
-                for last in (block.out, block.mlp[2]):
-                    last.weight.mul_((2 * depth) ** -0.5)
+        self.blocks = nn.ModuleList(
+            _Block(width, heads, ratio, dropout, told, (2 * depth) ** -0.5) for _ in range(depth)
+        )
 
     def forward(
         self,
@@ -134,7 +132,9 @@ class Trunk(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int, heads: int, ratio: int, dropout: float, told: int | None) -> None:
+    def __init__(
+        self, width: int, heads: int, ratio: int, dropout: float, told: int | None, shrink: float
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = (nn.LayerNorm(width, elementwise_affine=told is None) for _ in range(2))
@@ -143,8 +143,11 @@ class _Block(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(width, ratio * width),
             nn.GELU("tanh"),
-            nn.Linear(ratio * width, width),
+            last := nn.Linear(ratio * width, width),
         )
+        with torch.no_grad():
+            self.out.weight.mul_(shrink)
+            last.weight.mul_(shrink)
         self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
         self.tell = None
         if told is not None:

@@ -58,8 +58,8 @@ ROWS: dict[str, GraphSampling] = {
 
 
 def community_config() -> GraphConfig:
-    """The published preset on a shorter run: the rate falls as far, averaged weights are kept, and the plan is
-    that of the least mean MMD in the table with 50 evaluations or fewer.
+    """The published preset on a shorter run: the rate falls as far, averaged weights are kept, and the plan
+    is that of the least mean MMD in the table with 50 evaluations or fewer.
     """
     changes = {"steps": STEPS, "decay": 0.0067 ** (1 / STEPS), "ema": 0.999, "sampling": ROWS["ode, 25"]}
     return preset_for("community_small", changes)
