@@ -9,6 +9,7 @@ In `pulled` r is the ratio of the L1 norms of score and gradient, per graph and 
 P is a weighted sum of standardised properties, or minus the squared distance to targets. lambda in [0, 1)
 weakens the model's own score and so lets graphs leave the training distribution.
 
+Source of `told`: Ho & Salimans 2022, arXiv:2207.12598; of `by_score`: Singhal et al. 2025, arXiv:2501.06848.
 Source of `pulled`: Lee, Jo & Hwang 2023, arXiv:2206.07632 (MOOD), eqs. 8 to 10; the L1 ratio and the decay
 are those of its code.
 """

@@ -13,7 +13,8 @@ of 1 .. K steps of the adjacency clipped to [0, 3]; y is told the time, the shar
 condition.
 
 Sources: Vignac et al. 2023, arXiv:2209.14734, section 3.2 and appendix B (streams); Dwivedi et al. 2022,
-arXiv:2110.07875 (return probabilities). Smaller than published: see the presets.
+arXiv:2110.07875 (return probabilities); Jo, Kim & Hwang 2024, arXiv:2302.03596 (the clean graph as the
+prediction of a diffusion). Smaller than published: see the presets.
 """
 
 import math

@@ -40,11 +40,11 @@ def draw_costs(names: Sequence[str], rows: Sequence[Mapping[str, Any]], out: Pat
     """Bits per token of documents as bars with standard errors."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6, 0.6 + 0.3 * len(rows)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 1.2 + 0.3 * len(rows)), layout="constrained")
     values = [row["nats_per_token"] / np.log(2) for row in rows]
     errors = [(row["nats_per_token_error"] or 0.0) / np.log(2) for row in rows]
     axes.barh(range(len(rows)), values, xerr=errors, color=COLOURS[0])
-    axes.set_yticks(range(len(rows)), names)
+    axes.set_yticks(range(len(rows)), [name if len(name) <= 40 else f"…{name[-39:]}" for name in names])
     axes.invert_yaxis()
     axes.set_xlabel("bits per token")
     figure.savefig(out, dpi=150)

@@ -28,6 +28,14 @@ start = spent[1]  # the interpreter, the imports and the first help
 worst = start + max(after - before for before, after in zip(spent[1:], spent[2:]))
 print(sorted(set(sys.argv[1:]) & set(sys.modules)), f"{worst:.2f}", file=sys.stderr)
 """
+HELP_OF_NOTHING = """
+import os, sys
+import typer
+app = typer.Typer()
+app.command()(lambda: None)
+app(["--help"], standalone_mode=False)
+print(sum(os.times()[:2]), file=sys.stderr)
+"""
 HEAVY = ["torch", "numpy", "scipy", "matplotlib", "yaml", "monai", "h5py", "pydicom", "pandas", "gradio"]
 
 
@@ -46,19 +54,23 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(data.catalog, "read_cards", read_cards)
 
 
-def test_help_of_every_group_imports_nothing_heavy_and_takes_under_a_second() -> None:
-    for _ in range(2):  # the first run may compile byte code, which is kept
-        done = subprocess.run(
-            [sys.executable, "-c", HELP_FOR_EVERY_GROUP, *HEAVY],
-            cwd=Path(cli.__file__).parents[1],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    imported, used_s = done.stderr.strip().rsplit(" ", 1)
+def test_help_of_every_group_imports_nothing_heavy_and_costs_little_beyond_an_empty_program() -> None:
+    def printed(program: str) -> str:
+        for _ in range(2):  # the first run may compile byte code, which is kept
+            done = subprocess.run(
+                [sys.executable, "-c", program, *HEAVY],
+                cwd=Path(cli.__file__).parents[1],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        return done.stderr.strip()
+
+    imported, used_s = printed(HELP_FOR_EVERY_GROUP).rsplit(" ", 1)
     assert imported == "[]"
-    # Processor time, since wall time depends on what else the machine does; 0.5 s on an idle one.
-    assert float(used_s) < 1.5
+    # Processor time against that of the library alone, on the same machine at the same moment: 0.5 s and
+    # 0.4 s on an idle one.
+    assert float(used_s) < 2.5 * float(printed(HELP_OF_NOTHING))
 
 
 def test_an_error_of_ours_is_message_hint_and_exit_code(
