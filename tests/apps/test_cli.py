@@ -69,7 +69,7 @@ def test_help_of_every_group_imports_nothing_heavy_and_costs_little_beyond_an_em
     imported, used_s = printed(HELP_FOR_EVERY_GROUP).rsplit(" ", 1)
     assert imported == "[]"
     # Processor time against that of the library alone, on the same machine at the same moment: twice as much
-    # on an idle one, up to three times beside other tests; importing torch alone costs ten times as much.
+    # on an idle one, up to three times beside other tests.
     assert float(used_s) < 5 * float(printed(HELP_OF_NOTHING))
 
 
