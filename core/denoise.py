@@ -88,10 +88,6 @@ class TokenPosterior(Posterior):
             object.__setattr__(self, "_logits", self.rows(everywhere).unflatten(0, self.shape))
         return self._logits
 
-    def changed(self, fn: Callable[[Tensor, Tensor], Tensor]) -> "TokenPosterior":
-        """The posterior with `fn(logits (K, V), where (B, L))` in place of the logits."""
-        return TokenPosterior(lambda where: fn(self.rows(where), where), self.shape)
-
 
 class Denoiser(Protocol):
     """Anything that gives the posterior of the clean state. `t` is a float or (B,); `cond` is the model's own

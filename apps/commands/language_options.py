@@ -1,5 +1,6 @@
 """Options of generation and of reading text that several commands share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +55,7 @@ Normalize = Annotated[bool, typer.Option("--normalize", help="Replace characters
 Folder = Annotated[Path | None, typer.Option("--run", help="Run folder.", show_default="beside OUT")]
 
 
-def writing(**given: Any) -> dict[str, Any]:
+def writing(given: Mapping[str, Any]) -> dict[str, Any]:
     """Options that were given, as fields of the settings."""
     return {key: value for key, value in given.items() if value is not None}
 

@@ -121,14 +121,16 @@ def train(
 
     folder = out or Path("runs/language-train")
     changes = writing(
-        kind=model,
-        length=length,
-        packing=packing,
-        block=block,
-        loss=loss,
-        steps=steps,
-        batch=batch,
-        lr=lr,
+        {
+            "kind": model,
+            "length": length,
+            "packing": packing,
+            "block": block,
+            "loss": loss,
+            "steps": steps,
+            "batch": batch,
+            "lr": lr,
+        }
     )
     config = {"source": source, "preset": preset, "baseline": baseline, **changes}
     with claimed(

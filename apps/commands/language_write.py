@@ -103,21 +103,23 @@ def generate(
     correction = _correction(energy, energy_model, candidates, window)
     where = folder or out.with_name(f"{out.name}.run")
     settings = writing(
-        plan=plan,
-        steps=steps,
-        order=order,
-        threshold=threshold,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition=repetition,
-        guidance=guidance,
-        eta=eta,
-        block_length=block_length,
-        cache=cache,
-        eos_penalty=eos_penalty,
-        sampling_dtype=sampling_dtype,
+        {
+            "plan": plan,
+            "steps": steps,
+            "order": order,
+            "threshold": threshold,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition": repetition,
+            "guidance": guidance,
+            "eta": eta,
+            "block_length": block_length,
+            "cache": cache,
+            "eos_penalty": eos_penalty,
+            "sampling_dtype": sampling_dtype,
+        }
     )
     config = {"model": run, "n": n, "length": new, "energy": energy, **settings}
     with claimed(
@@ -178,13 +180,15 @@ def infill(
 
     where = folder or out.with_name(f"{out.name}.run")
     settings = writing(
-        plan=plan,
-        steps=steps,
-        order=order,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
+        {
+            "plan": plan,
+            "steps": steps,
+            "order": order,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+        }
     )
     config = {"model": run, **settings}
     with claimed(
@@ -264,7 +268,7 @@ def search(
             prompts=prompt or (),
             count=n,
             new=new,
-            settings=writing(steps=steps, order=order, temperature=temperature),
+            settings=writing({"steps": steps, "order": order, "temperature": temperature}),
             seed=seed,
             device=device,
             overwrite=force,

@@ -56,21 +56,23 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 def test_help_of_every_group_imports_nothing_heavy_and_costs_little_beyond_an_empty_program() -> None:
     def printed(program: str) -> str:
-        for _ in range(2):  # the first run may compile byte code, which is kept
-            done = subprocess.run(
-                [sys.executable, "-c", program, *HEAVY],
-                cwd=Path(cli.__file__).parents[1],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
+        done = subprocess.run(
+            [sys.executable, "-c", program, *HEAVY],
+            cwd=Path(cli.__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return done.stderr.strip()
 
-    imported, used_s = printed(HELP_FOR_EVERY_GROUP).rsplit(" ", 1)
-    assert imported == "[]"
-    # Processor time against that of the library alone, on the same machine at the same moment: twice as much
-    # on an idle one, up to three times beside other tests.
-    assert float(used_s) < 5 * float(printed(HELP_OF_NOTHING))
+    printed(HELP_FOR_EVERY_GROUP)  # may compile byte code, which is kept
+    pairs = [(printed(HELP_FOR_EVERY_GROUP), printed(HELP_OF_NOTHING)) for _ in range(3)]
+    assert {ours.rsplit(" ", 1)[0] for ours, _ in pairs} == {"[]"}
+    used_s = min(float(ours.rsplit(" ", 1)[1]) for ours, _ in pairs)
+    empty_s = min(float(empty) for _, empty in pairs)
+    # Processor time against that of the library alone, in turns on the same machine, the least of three: 2.2
+    # times as much. What is heavy would add as much again.
+    assert used_s < 3 * empty_s
 
 
 def test_an_error_of_ours_is_message_hint_and_exit_code(

@@ -10,8 +10,10 @@ step draws 128 graphs, in chunks.
 
 import argparse
 import copy
+import importlib.util
 import json
 import subprocess
+import tempfile
 import time
 import types
 from collections.abc import Callable
@@ -38,8 +40,14 @@ def networks_at(revision: str) -> types.ModuleType:
     """`domains/graphs/networks.py` of a revision, as a module."""
     shown = ["git", "show", f"{revision}:domains/graphs/networks.py"]
     text = subprocess.run(shown, check=True, capture_output=True, text=True).stdout
-    module = types.ModuleType("networks_before")
-    exec(compile(text, "networks_before.py", "exec"), module.__dict__)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "networks_before.py"
+        path.write_text(text, encoding="utf-8")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
     return module
 
 
