@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.categorical import drawn
 from core.denoise import Denoiser, Posterior, TokenPosterior
 from core.errors import ConfigError, unknown
 from core.plan.table import ORDERS, RedrawRow, TokenRow
@@ -25,7 +26,7 @@ from core.process.masking import tokens_and_free, with_tokens
 from core.process.token_noise import redrawn
 from core.state import Patchwork, Seeds, Source, take, uniform
 
-__all__ = ["drawn", "evaluated", "sureness", "token_step"]
+__all__ = ["evaluated", "sureness", "token_step"]
 
 
 def token_step(
@@ -70,13 +71,6 @@ def token_step(
             rate = row.remask * torch.softmax((-past[0]).masked_fill(~there, -torch.inf), 1).nan_to_num()
         after = torch.where(there & (_points(tokens, free, gen) < rate), row.mask_token, after)
     return posterior, with_tokens(x, after)
-
-
-def drawn(logits: Tensor, points: Tensor) -> Tensor:
-    """Tokens of the law softmax(logits) at points in [0, 1): (K, V), (K,) -> (K,), in float64."""
-    total = torch.softmax(logits.to(torch.float64), -1).cumsum(-1)
-    at = (points * total[:, -1]).unsqueeze(-1)
-    return torch.searchsorted(total, at, right=True).squeeze(-1).clamp_max(logits.shape[-1] - 1)
 
 
 def sureness(logits: Tensor, order: str) -> Tensor:

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from core.denoise import Denoiser
 from core.errors import ConfigError
 from core.process.masking import Masking, tokens_and_free, with_tokens
 from core.state import Seeds, take
+from core.surprise import hidden_surprise, token_surprise
 
 __all__ = ["OrderBound", "any_order_bound", "exact_bound", "order_nats", "random_masks"]
 
@@ -44,15 +44,6 @@ class OrderBound(NamedTuple):
         """Nats per token over all sequences."""
         return float(self.nats.sum() / self.lengths.sum())
 
-    @property
-    def per_token_error(self) -> float:
-        """Standard error of `per_token` over the sequences (ratio estimate); nan for one sequence."""
-        n = len(self.nats)
-        if n < 2:
-            return math.nan
-        rest = self.nats - self.per_token * self.lengths
-        return float(rest.square().sum().sqrt() * (n / (n - 1)) ** 0.5 / self.lengths.sum())
-
 
 def any_order_bound(
     denoiser: Denoiser, x0: object, seeds: list[int], *, draws: int = 16, chunk: int = 64
@@ -69,7 +60,7 @@ def any_order_bound(
     Raises:
         ConfigError: the process does not mask.
     """
-    process = _masking(denoiser)
+    _masking(denoiser)
     if draws < 1:
         raise ConfigError(f"at least one draw is needed, got {draws}.")
     tokens, free = tokens_and_free(x0)
@@ -83,7 +74,7 @@ def any_order_bound(
         for start in range(0, len(rows), chunk):
             part = slice(start, start + chunk)
             clean = take(x0, rows[part])
-            found[part] = _surprise(denoiser, clean, hidden[part], process)
+            found[part] = hidden_surprise(denoiser, clean, hidden[part], hidden[part].double().mean(1))
     each = (found * weight).reshape(-1, draws)
     error = each.std(1) / draws**0.5 if draws > 1 else torch.full_like(each[:, 0], math.nan)
     return OrderBound(each.mean(1), error, lengths, draws)
@@ -108,7 +99,7 @@ def order_nats(denoiser: Denoiser, x0: object, order: Tensor | None = None) -> T
             x = with_tokens(x0, torch.where(left, process.mask_token, tokens))
             at = torch.zeros_like(free)
             at[:, i] = free[:, i]
-            total += _nats(denoiser(x, 1.0).at(at), tokens, at)
+            total += token_surprise(denoiser(x, 1.0).at(at), tokens, at)
             left[:, i] = False
     return total
 
@@ -118,7 +109,7 @@ def exact_bound(denoiser: Denoiser, x0: Tensor) -> Tensor:
 
     sum over non-empty M of  (|M| - 1)! (d - |M|)! / d!  sum over i in M of l_i.
     """
-    process = _masking(denoiser)
+    _masking(denoiser)
     d = x0.shape[1]
     total = torch.zeros(len(x0), dtype=torch.float64)
     with torch.no_grad():
@@ -126,7 +117,7 @@ def exact_bound(denoiser: Denoiser, x0: Tensor) -> Tensor:
             hidden = torch.tensor([bool(code >> i & 1) for i in range(d)]).expand(x0.shape)
             m = int(hidden[0].sum())
             weight = math.factorial(m - 1) * math.factorial(d - m) / math.factorial(d)
-            total += weight * _surprise(denoiser, x0, hidden, process)
+            total += weight * hidden_surprise(denoiser, x0, hidden, hidden.double().mean(1))
     return total
 
 
@@ -147,21 +138,6 @@ def random_masks(free: Tensor, lengths: Tensor, gens: Seeds, draws: int) -> tupl
         hidden.append(key.argsort(1).argsort(1) < count[:, None])
         weight.append(length / count if length else torch.zeros_like(count))
     return torch.cat(hidden), torch.cat(weight)
-
-
-def _surprise(denoiser: Denoiser, x0: object, hidden: Tensor, process: Masking) -> Tensor:
-    tokens, _ = tokens_and_free(x0)
-    if not bool(hidden.any()):
-        return torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-    x = with_tokens(x0, torch.where(hidden, process.mask_token, tokens))
-    share = hidden.double().mean(1)
-    return _nats(denoiser(x, share).at(hidden), tokens, hidden)
-
-
-def _nats(logits: Tensor, tokens: Tensor, where: Tensor) -> Tensor:
-    each = functional.cross_entropy(logits.double(), tokens[where].long(), reduction="none")
-    out = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-    return out.index_add(0, where.nonzero()[:, 0], each)
 
 
 def _masking(denoiser: Denoiser) -> Masking:

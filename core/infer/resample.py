@@ -18,6 +18,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from core.categorical import inverse
 from core.errors import ConfigError, unknown
 from core.state import Source, uniform
 
@@ -33,8 +34,6 @@ __all__ = [
 ]
 
 Resampler: TypeAlias = Callable[[Tensor, Source | None], Tensor]
-
-ALMOST_ONE = 1 - 2**-53
 
 
 def multinomial(weights: Tensor, gen: Source | None) -> Tensor:
@@ -99,21 +98,6 @@ def parents_of(log_w: Tensor, gen: Source | None, resampler: str | Resampler = "
     weights = torch.softmax(log_w.to(torch.float64).masked_fill(dead, 0.0), dim=1)
     itself = torch.arange(log_w.shape[1], device=log_w.device)
     return torch.where(dead, itself, resampler(weights, gen))
-
-
-def inverse(weights: Tensor, points: Tensor) -> Tensor:
-    """First index whose cumulated share exceeds each point; an index of zero weight is never one.
-
-    Args:
-        weights: (..., n), normalised or not.
-        points: in [0, 1), (..., m).
-
-    Returns:
-        Indices, (..., m).
-    """
-    total = weights.cumsum(-1)
-    total = total / total[..., -1:]
-    return torch.searchsorted(total, points.clamp_max(ALMOST_ONE), right=True)
 
 
 def _ladder(weights: Tensor) -> Tensor:

@@ -37,9 +37,10 @@ from core.errors import ConfigError, unknown
 from core.process.masking import Masking, tokens_and_free, with_tokens
 from core.process.token_noise import UniformTokens
 from core.state import Source, uniform
+from core.surprise import hidden_surprise, row_sums
 from core.train.samples import Batch
 
-__all__ = ["TokenLoss", "hidden_share", "surprise"]
+__all__ = ["TokenLoss", "hidden_share"]
 
 Kind: TypeAlias = Literal["lambda-dce", "ao", "t-dce", "t-dse", "rate"]
 
@@ -83,15 +84,16 @@ class TokenLoss:
             length = torch.full_like(u, tokens.shape[1]) if free is None else free.sum(1).to(u)
             count = (length * u).ceil().clamp_min(1)
             hidden = _subset(tokens, free, count, gen)
-            return surprise(denoiser, batch, hidden, count / length) * (length / count)
+            return hidden_surprise(denoiser, batch.x0, hidden, count / length, batch.cond) * (length / count)
         if self.kind == "lambda-dce":
-            return surprise(denoiser, batch, hidden_share(tokens, free, u, gen), u) / u.clamp_min(1e-12)
+            hidden = hidden_share(tokens, free, u, gen)
+            return hidden_surprise(denoiser, batch.x0, hidden, u, batch.cond) / u.clamp_min(1e-12)
         t = self.eps + (1 - self.eps) * u
         hidden = hidden_share(tokens, free, 1 - process.alpha(t), gen)
         ratio = process.alpha(t) / (1 - process.alpha(t))
         if self.kind == "t-dse":
             return self._score_entropy(denoiser, batch, hidden, t, ratio)
-        loss = surprise(denoiser, batch, hidden, t)
+        loss = hidden_surprise(denoiser, batch.x0, hidden, t, batch.cond)
         if self.offset:
             loss = loss - hidden.sum(1) * ratio.clamp_min(1e-300).log()
         return (1 - self.eps) * process.weight(t) * loss
@@ -107,7 +109,7 @@ class TokenLoss:
         log_s = w1.log() + log_q.gather(1, tokens[hidden].long()[:, None])[:, 0]
         each = (w1[:, None] * log_q.exp()).sum(1) - w1 * log_s + w1 * (w1.log() - 1)
         rate = (1 - self.eps) * process.weight(t) / ratio
-        return rate * _per_sequence(each, hidden)
+        return rate * row_sums(each, hidden)
 
     def _rate(self, denoiser: Denoiser, batch: Batch, u: Tensor, gen: Source) -> Tensor:
         process = denoiser.process
@@ -128,20 +130,6 @@ class TokenLoss:
         return (1 - 2 * self.eps) * beta / vocab * each.sum(1)
 
 
-def surprise(denoiser: Denoiser, batch: Batch, hidden: Tensor, t: Any) -> Tensor:
-    """Sum of -ln q over the hidden positions of each sequence, (B,), float64; 0 where none is hidden.
-
-    The head of the network runs on the hidden rows alone.
-    """
-    tokens, _ = tokens_and_free(batch.x0)
-    if not bool(hidden.any()):
-        return torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device, requires_grad=True)
-    x = with_tokens(batch.x0, torch.where(hidden, denoiser.process.mask_token, tokens))
-    logits = denoiser(x, t, batch.cond).at(hidden)
-    each = functional.cross_entropy(logits.float(), tokens[hidden].long(), reduction="none")
-    return _per_sequence(each.double(), hidden)
-
-
 def hidden_share(tokens: Tensor, free: Tensor | None, share: Tensor, gen: Source) -> Tensor:
     """Positions hidden independently with probability share (B,), among the free ones."""
     hidden = uniform(tokens.shape, gen, dtype=torch.float64, device=tokens.device) < share[:, None]
@@ -153,9 +141,3 @@ def _subset(tokens: Tensor, free: Tensor | None, count: Tensor, gen: Source) -> 
     key = uniform(tokens.shape, gen, dtype=torch.float64, device=tokens.device)
     key = key if free is None else key.masked_fill(~free, 2.0)
     return key.argsort(1).argsort(1) < count[:, None]
-
-
-def _per_sequence(each: Tensor, hidden: Tensor) -> Tensor:
-    rows = hidden.nonzero()[:, 0]
-    out = torch.zeros(len(hidden), dtype=torch.float64, device=each.device)
-    return out.index_add(0, rows, each)

@@ -5,15 +5,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.categorical import inverse
 from core.denoise import Denoiser
 from core.errors import ConfigError, NumericalError
-from core.infer.resample import inverse
 from core.process import Masking
 from core.process.masking import tokens_and_free
 from core.state import uniform
+from core.surprise import row_sums
 from domains.language.energy import Energy
 
-__all__ = ["candidate_texts", "check_correction", "row_points", "row_sums", "scored"]
+__all__ = ["candidate_texts", "check_correction", "row_points", "scored"]
 
 
 def candidate_texts(
@@ -32,11 +33,6 @@ def candidate_texts(
     texts = tokens[..., None].repeat(1, 1, points.shape[1])
     texts[masked] = values.to(tokens.dtype)
     return texts.transpose(1, 2).flatten(0, 1), row_sums(log_law.gather(1, values), masked)
-
-
-def row_sums(values: Tensor, where: Tensor) -> Tensor:
-    out = torch.zeros(len(where), values.shape[1], dtype=torch.float64, device=values.device)
-    return out.index_add(0, where.nonzero()[:, 0], values)
 
 
 def scored(energy: Energy, texts: Tensor, x: Any, log_q: Tensor) -> Tensor:

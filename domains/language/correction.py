@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.categorical import inverse
 from core.denoise import Denoiser, Posterior, TokenPosterior
 from core.errors import ConfigError
 from core.infer import parents_of, spread
-from core.infer.resample import inverse
 from core.process import Masking
 from core.process.masking import tokens_and_free
 from core.state import Source

@@ -29,10 +29,11 @@ from core.errors import ConfigError
 from core.nets.transformer import Trunk
 from core.process import Masking
 from core.process.masking import tokens_and_free
-from domains.language.networks import TextNet
+from core.surprise import token_surprise
+from domains.language.networks import TextNet, causal_nats
 from domains.language.radd import TextDenoiser
 
-__all__ = ["CausalEnergy", "Energy", "PairEnergy", "causal_log_prob", "log_proposal", "masked_of"]
+__all__ = ["CausalEnergy", "Energy", "PairEnergy", "log_proposal", "masked_of"]
 
 
 class Energy(Protocol):
@@ -75,7 +76,7 @@ class CausalEnergy:
         masked = masked_of(x, self.net.vocab)
         with torch.no_grad():
             log_q = log_proposal(self.denoiser, x0, x) if log_q is None else log_q
-            return log_q - causal_log_prob(self.net, x0, masked if self.carry else x0 < self.net.vocab)
+            return log_q + causal_nats(self.net, x0, masked if self.carry else x0 < self.net.vocab)
 
 
 class PairEnergy(nn.Module):
@@ -148,18 +149,7 @@ def masked_of(x: Any, mask: int) -> Tensor:
     return tokens == mask if free is None else (tokens == mask) & free
 
 
-def causal_log_prob(net: TextNet, x0: Tensor, where: Tensor) -> Tensor:
-    """Sum over `where` (K, L) of ln p(x0_i given x0_<i), (K,), float64; padding is never seen."""
-    return _summed(net.head(net.hidden(net.started(x0))[where]), x0, where)
-
-
 def log_proposal(denoiser: Denoiser, x0: Tensor, x: Any) -> Tensor:
     """ln q(x0 given x_t), (K,), float64: over the masked positions of x_t."""
     where = masked_of(x, denoiser.process.mask_token)
-    return _summed(denoiser(x, 1.0).at(where), x0, where)
-
-
-def _summed(logits: Tensor, x0: Tensor, where: Tensor) -> Tensor:
-    nats = functional.cross_entropy(logits.double(), x0[where].long(), reduction="none")
-    out = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
-    return out.index_add(0, where.nonzero()[:, 0], -nats)
+    return -token_surprise(denoiser(x, 1.0).at(where), x0, where)

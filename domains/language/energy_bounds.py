@@ -37,7 +37,8 @@ from core.infer import spread
 from core.infer.particles import settle
 from core.process.masking import tokens_and_free, with_tokens
 from core.state import Seeds, take
-from domains.language.candidates import candidate_texts, check_correction, row_points, row_sums, scored
+from core.surprise import row_sums
+from domains.language.candidates import candidate_texts, check_correction, row_points, scored
 from domains.language.energy import Energy
 
 __all__ = ["EnergyBound", "energy_bound", "log_normaliser", "sampler_bound"]

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from core.categorical import drawn
 from core.errors import CheckpointError, ConfigError, ModelMismatch
 from core.process import Masking, from_record
 from core.process.masking import tokens_and_free, with_tokens
 from core.progress import Progress, silent
-from core.reveal import drawn
 from core.state import Source, uniform
 from core.train import EMA, Batch, FitConfig, fit, seeds_of
 from core.train.checkpoint import Checkpoint, fill, load, save

@@ -22,8 +22,8 @@ from core.extras import require
 from core.process import Masking
 from core.train import mixed_seed
 from domains.language.config import Generation
-from domains.language.energy import causal_log_prob
 from domains.language.generation import denoiser_of, generate
+from domains.language.networks import causal_nats
 from domains.language.radd import TextModel
 
 __all__ = ["Scorer", "harness_model"]
@@ -90,7 +90,7 @@ class Scorer:
             tokens, where = self._rows(part)
             if self.causal:
                 with torch.no_grad():
-                    out += causal_log_prob(self.model.net, tokens, where).tolist()
+                    out += (-causal_nats(self.model.net, tokens, where)).tolist()
                 continue
             seeds = [mixed_seed(self.seed, "harness", *given, "then", *own) for given, own in part]
             state = {"tokens": tokens, "mask": where}

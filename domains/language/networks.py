@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.nets.transformer import Cache, Trunk
+from core.surprise import token_surprise
 
-__all__ = ["TextNet"]
+__all__ = ["TextNet", "causal_nats"]
 
 TOLD = 128  # width of the time vector
 
@@ -163,3 +164,12 @@ class TextNet(nn.Module):
         )
         angle = 1000 * time.expand(len(tokens))[:, None] * speed
         return self.tell(torch.cat([angle.cos(), angle.sin()], 1).to(self.embed.weight.dtype))
+
+
+def causal_nats(net: TextNet, tokens: Tensor, where: Tensor | None = None) -> Tensor:
+    """-ln p of each token given those before it, summed over `where` (B, L): (B,), float64.
+
+    The text starts after a mask token. Padding is never seen; `where` leaves it out.
+    """
+    where = torch.ones_like(tokens, dtype=torch.bool) if where is None else where
+    return token_surprise(net.head(net.hidden(net.started(tokens))[where]), tokens, where)

@@ -24,10 +24,12 @@ from core.state import Seeds
 from core.train import Batch, mixed_seed
 from domains.language.formats.reading import Document
 from domains.language.generation import denoiser_of
+from domains.language.metrics.bits import likelihood
+from domains.language.networks import causal_nats
 from domains.language.radd import TextModel
 from domains.language.streams import Blocks
 from domains.language.token_files import Prepared, encoded
-from domains.language.training import BlockLoss, causal_nats
+from domains.language.training import BlockLoss
 
 __all__ = ["Score", "document_blocks", "score_blocks", "score_documents", "score_set", "totals"]
 
@@ -225,7 +227,7 @@ def score_set(
         name=name,
         tokens=tokens,
         nats=float(whole.nats.sum()),
-        error=whole.per_token_error * tokens,
+        error=likelihood(whole.nats.numpy(), whole.lengths.numpy()).nats_per_token_se * tokens,
         draws=found.draws,
         exact=found.draws == 0,
         raw_bytes=round(raw_bytes * share),
@@ -236,12 +238,10 @@ def score_set(
 def totals(scores: Sequence[Score], name: str = "all") -> Score:
     """Documents together; the error is that over the documents where there are several."""
     tokens, nats = sum(s.tokens for s in scores), sum(s.nats for s in scores)
+    error = scores[0].error
     if len(scores) > 1:
-        rate = nats / tokens
-        spread = sum((s.nats - rate * s.tokens) ** 2 for s in scores)
-        error = math.sqrt(spread * len(scores) / (len(scores) - 1))
-    else:
-        error = scores[0].error
+        found = likelihood([s.nats for s in scores], [s.tokens for s in scores])
+        error = found.nats_per_token_se * tokens
     return Score(
         name,
         tokens,

@@ -34,9 +34,9 @@ from core.progress import Progress, silent
 from core.state import Seeds, batch_size
 from core.train import mixed_seed
 from domains.language.config import Generation
-from domains.language.energy import PairEnergy, causal_log_prob
+from domains.language.energy import PairEnergy
 from domains.language.generation import canvas, check, denoiser_of
-from domains.language.networks import TextNet
+from domains.language.networks import TextNet, causal_nats
 from domains.language.plans import plan_for, steered
 from domains.language.radd import TextModel
 from domains.language.tokenizer import Tokenizer
@@ -69,7 +69,7 @@ class LogLikelihood:
     def __call__(self, x: Any) -> Tensor:
         tokens, where = _free(x)
         with torch.no_grad():
-            return causal_log_prob(self.net, tokens, where) / where.sum(1).clamp_min(1)
+            return -causal_nats(self.net, tokens, where) / where.sum(1).clamp_min(1)
 
 
 @dataclass(frozen=True)

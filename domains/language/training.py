@@ -18,7 +18,7 @@ from core.train import EMA, Batch, FitConfig, fit
 from core.train.token_loss import TokenLoss
 from domains.language import tokenizer_files
 from domains.language.config import TextConfig
-from domains.language.networks import TextNet
+from domains.language.networks import TextNet, causal_nats
 from domains.language.radd import FORMAT, ROLE, TextDenoiser, TextModel, model_of, save_model
 from domains.language.streams import Blocks, BlockSamples
 from domains.language.tokenizer import Tokenizer
@@ -67,16 +67,6 @@ class Lowered:
     def __call__(self, denoiser: Any, batch: Batch, gen: Source) -> Tensor:
         with torch.autocast(self.device, dtype=torch.bfloat16):
             return self.inner(denoiser, batch, gen)
-
-
-def causal_nats(net: TextNet, tokens: Tensor, free: Tensor | None = None) -> Tensor:
-    """-ln p of the free tokens of each sequence, (B,), float64. The sequence starts after a mask token."""
-    logits = net.head(net.hidden(net.started(tokens)))
-    target = tokens if free is None else tokens.masked_fill(~free, -100)
-    each = functional.cross_entropy(
-        logits.float().flatten(0, 1), target.flatten().long(), reduction="none", ignore_index=-100
-    )
-    return each.double().reshape(tokens.shape).sum(1)
 
 
 @dataclass(frozen=True)

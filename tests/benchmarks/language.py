@@ -28,10 +28,11 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from core.categorical import drawn
 from core.errors import DataError
 from core.plan import expected_evaluations, uniform, unmask
 from core.process import Masking
-from core.reveal import drawn, evaluated
+from core.reveal import evaluated
 from core.run import steps
 from core.state import Seeds
 from core.train import Batch

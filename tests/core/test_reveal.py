@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.categorical import drawn
 from core.denoise import Posterior, TokenPosterior
 from core.errors import ConfigError
 from core.plan import (
@@ -20,7 +21,7 @@ from core.plan import (
     unmask,
 )
 from core.process import Masking, Survival, UniformTokens
-from core.reveal import drawn, evaluated, sureness
+from core.reveal import evaluated, sureness
 from core.run import sample, steps
 from core.state import Seeds
 from core.steer.tokens import Shape, hooked, prompted, shaped

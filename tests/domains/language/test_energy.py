@@ -24,9 +24,10 @@ from domains.language.energy import CausalEnergy, PairEnergy, log_proposal, mask
 from domains.language.energy_bounds import energy_bound, log_normaliser, sampler_bound
 from domains.language.energy_training import Contrast, accuracy, energy_of, load_energy, train_energy
 from domains.language.generation import generate
+from domains.language.networks import causal_nats
 from domains.language.streams import Blocks, BlockSamples
 from domains.language.tokenizer import train_tokenizer
-from domains.language.training import TextSamples, causal_nats
+from domains.language.training import TextSamples
 from tests.domains.language.models import random_model
 
 ABC = train_tokenizer("char", ["abc"], ends=False)

@@ -11,9 +11,10 @@ from core.errors import ConfigError, DataError
 from core.train import Batch
 from domains.language.config import preset_for
 from domains.language.formats.reading import Document
+from domains.language.networks import causal_nats
 from domains.language.scoring import document_blocks, score_blocks, score_documents, score_set, totals
 from domains.language.streams import Blocks
-from domains.language.training import BlockLoss, causal_nats
+from domains.language.training import BlockLoss
 from tests.domains.language.models import random_model
 
 MODEL = random_model()

@@ -15,6 +15,7 @@ from core.steer.guidance import classifier_free
 from domains.language.config import Generation
 from domains.language.energy import PairEnergy
 from domains.language.generation import canvas
+from domains.language.networks import causal_nats
 from domains.language.plans import plan_for
 from domains.language.radd import TextModel
 from domains.language.search import (
@@ -29,7 +30,6 @@ from domains.language.search import (
     steer_particles,
 )
 from domains.language.tokenizer import train_tokenizer
-from domains.language.training import causal_nats
 from tests.domains.language.models import random_model
 
 ABC = train_tokenizer("char", ["abc"], ends=False)
