@@ -28,7 +28,7 @@ def token_surprise(logits: Tensor, tokens: Tensor, where: Tensor) -> Tensor:
 
 
 def hidden_surprise(denoiser: Denoiser, x0: Any, hidden: Tensor, t: Any, cond: Any = None) -> Tensor:
-    """-ln q of what is hidden given the rest, (B,), float64; 0 where nothing is; the head runs there alone."""
+    """-ln q of what is hidden given the rest, (B,), float64; 0 where nothing is. The head runs there only."""
     tokens, _ = tokens_and_free(x0)
     if not bool(hidden.any()):
         return torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device, requires_grad=True)

@@ -39,11 +39,6 @@ class OrderBound(NamedTuple):
     lengths: Tensor
     draws: int
 
-    @property
-    def per_token(self) -> float:
-        """Nats per token over all sequences."""
-        return float(self.nats.sum() / self.lengths.sum())
-
 
 def any_order_bound(
     denoiser: Denoiser, x0: object, seeds: list[int], *, draws: int = 16, chunk: int = 64
