@@ -24,7 +24,7 @@ def require(name: str, *, extra: str) -> ModuleType:
     except ModuleNotFoundError as err:
         if err.name is not None and err.name != name.split(".")[0]:
             raise
-        known = {"ultrasound", "graphs", "music", "timeseries", "language", "studio"}
+        known = {"ultrasound", "graphs", "music", "render", "timeseries", "language", "studio"}
         install = f"'suffuse[{extra}]'" if extra in known else extra
         raise MissingExtra(
             f"'{name}' is not installed.", hint=f"Install it with: pip install {install}"
