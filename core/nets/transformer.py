@@ -4,7 +4,8 @@
 
 A attends by `scaled_dot_product_attention` (no bias), M has two layers with a tanh-GELU between. Without a
 condition m is a layer norm and g = 1. With one, a vector c gives shift, scale and gate of each branch by a
-layer that begins at zero: m(h) = (1 + scale) norm(h) + shift, so that a fresh block is the identity.
+layer that begins at zero: m(h) = (1 + scale) norm(h) + shift, so that a fresh block is the identity. Gated
+blocks are those of LLaMA: the norm is by the root mean square, and M(h) = W_3 (silu(W_1 h) * W_2 h), no bias.
 
 The last layer of each branch begins (2 depth)^-1/2 times smaller than usual, so that the branches together do
 not drown the vectors that come in (Radford et al. 2019, section 2.3).
@@ -14,7 +15,7 @@ continues a sequence hands on the keys and values of what came before (`Cache`),
 earlier positions do not look ahead.
 
 Sources: Vaswani et al. 2017, arXiv:1706.03762; Su et al. 2021, arXiv:2104.09864 (rotary positions); Peebles &
-Xie 2022, arXiv:2212.09748 (conditions).
+Xie 2022, arXiv:2212.09748 (conditions); Touvron et al. 2023, arXiv:2302.13971, section 2.2 (gated blocks).
 """
 
 import math
@@ -53,6 +54,7 @@ class Trunk(nn.Module):
         dropout: on the branches.
         told: width of the condition vector, or None for plain layer norms.
         base: of the rotary positions.
+        gated: blocks of LLaMA.
     """
 
     def __init__(
@@ -65,13 +67,14 @@ class Trunk(nn.Module):
         dropout: float = 0.0,
         told: int | None = None,
         base: float = 10_000.0,
+        gated: bool = False,
     ) -> None:
         super().__init__()
         if width % (2 * heads):
             raise ConfigError(f"width must be a multiple of twice the {heads} heads, got {width}.")
         self.head_width, self.base = width // heads, base
         self.blocks = nn.ModuleList(
-            _Block(width, heads, ratio, dropout, told, (2 * depth) ** -0.5) for _ in range(depth)
+            _Block(width, heads, ratio, dropout, told, (2 * depth) ** -0.5, gated) for _ in range(depth)
         )
 
     def forward(
@@ -83,6 +86,7 @@ class Trunk(nn.Module):
         told: Tensor | None = None,
         positions: Tensor | None = None,
         past: Cache | None = None,
+        added: Sequence[Tensor] = (),
     ) -> Tensor:
         """(B, L, width) -> (B, L, width).
 
@@ -92,8 +96,9 @@ class Trunk(nn.Module):
             told: condition of each sequence, (B, told).
             positions: (L,) or (B, L); counted on from `past` by default.
             past: what came before, S positions.
+            added: vectors (B, L, width) that are added after the first blocks, one entry per block.
         """
-        return self._run(h, attend, causal, told, positions, past)[0]
+        return self._run(h, attend, causal, told, positions, past, added)[0]
 
     def extend(
         self,
@@ -115,6 +120,7 @@ class Trunk(nn.Module):
         told: Tensor | None,
         positions: Tensor | None,
         past: Cache | None,
+        added: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Cache]:
         if causal and (attend is not None or past is not None):
             raise ConfigError("causal attention takes no mask and no past.")
@@ -126,6 +132,7 @@ class Trunk(nn.Module):
         for i, block in enumerate(self.blocks):
             before = None if past is None else (past.keys[i], past.values[i])
             h, k, v = block(h, turn, attend, causal, told, before)
+            h = h + added[i] if i < len(added) else h
             keys.append(k)
             values.append(v)
         return h, Cache(tuple(keys), tuple(values))
@@ -133,17 +140,29 @@ class Trunk(nn.Module):
 
 class _Block(nn.Module):
     def __init__(
-        self, width: int, heads: int, ratio: int, dropout: float, told: int | None, shrink: float
+        self,
+        width: int,
+        heads: int,
+        ratio: int,
+        dropout: float,
+        told: int | None,
+        shrink: float,
+        gated: bool = False,
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = (nn.LayerNorm(width, elementwise_affine=told is None) for _ in range(2))
+        self.norm1, self.norm2 = (
+            nn.RMSNorm(width, eps=1e-6, elementwise_affine=told is None)
+            if gated
+            else nn.LayerNorm(width, elementwise_affine=told is None)
+            for _ in range(2)
+        )
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.mlp = nn.Sequential(
-            nn.Linear(width, ratio * width),
-            nn.GELU("tanh"),
-            last := nn.Linear(ratio * width, width),
+            _Gate(width, ratio * width) if gated else nn.Linear(width, ratio * width),
+            nn.Identity() if gated else nn.GELU("tanh"),
+            last := nn.Linear(ratio * width, width, bias=not gated),
         )
         with torch.no_grad():
             self.out.weight.mul_(shrink)
@@ -187,6 +206,18 @@ class _Block(nn.Module):
             k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)
         seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
         return self.out(seen.transpose(1, 2).flatten(2)), k, v
+
+
+class _Gate(nn.Module):
+    """silu(W_1 h) * W_2 h."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.both = nn.Linear(width, 2 * inner, bias=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        gate, value = self.both(h).chunk(2, -1)
+        return functional.silu(gate) * value
 
 
 def rotary(positions: Tensor, width: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

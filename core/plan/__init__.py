@@ -4,7 +4,7 @@ from core.plan.adaptive import corrected
 from core.plan.bridge import bridge, span
 from core.plan.grids import karras, log, logistic, uniform
 from core.plan.multistep import adams, default, dpmpp
-from core.plan.runge_kutta import euler, heun, rk4
+from core.plan.runge_kutta import euler, heun, midpoint, rk4
 from core.plan.single import ancestral, ddim, euler_maruyama, reverse_diffusion
 from core.plan.splitting import splitting
 from core.plan.table import JointRow, LangevinRow, Plan, RedrawRow, Row, TokenRow
@@ -39,6 +39,7 @@ __all__ = [
     "karras",
     "log",
     "logistic",
+    "midpoint",
     "redraw",
     "remask",
     "reveal_rows",

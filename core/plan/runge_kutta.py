@@ -1,4 +1,4 @@
-"""Explicit Runge-Kutta rules for the probability-flow ODE: Euler, Heun, classical fourth order.
+"""Explicit Runge-Kutta rules for the probability-flow ODE: Euler, Heun, midpoint, classical fourth order.
 
 A stage is a row: it moves the state from one stage point to the next by the difference of two lines of the
 Butcher tableau, so a rule of k stages is k rows a step and needs no executor of its own. The ODE is
@@ -20,7 +20,7 @@ from core.errors import ConfigError, unknown
 from core.plan.build import builder, rest
 from core.plan.table import Plan, Row
 
-__all__ = ["Clock", "euler", "heun", "rk4"]
+__all__ = ["Clock", "euler", "heun", "midpoint", "rk4"]
 
 Clock = Literal["ratio", "log", "time"]
 
@@ -34,6 +34,7 @@ class Tableau(NamedTuple):
 
 EULER = Tableau((0.0, 1.0), ((), (1.0,)))
 HEUN = Tableau((0.0, 1.0, 1.0), ((), (1.0,), (0.5, 0.5)))
+MIDPOINT = Tableau((0.0, 0.5, 1.0), ((), (0.5,), (0.0, 1.0)))
 RK4 = Tableau(
     (0.0, 0.5, 0.5, 1.0, 1.0), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
 )
@@ -61,6 +62,12 @@ def heun(process: Any, times: Sequence[float], *, clock: Clock = "ratio") -> Pla
     Source: Karras et al. 2022, arXiv:2206.00364, algorithm 1.
     """
     return Plan("heun", _rows(process, times, HEUN, clock))
+
+
+@builder
+def midpoint(process: Any, times: Sequence[float], *, clock: Clock = "time") -> Plan:
+    """Plan midpoint steps, two evaluations each."""
+    return Plan("midpoint", _rows(process, times, MIDPOINT, clock))
 
 
 @builder

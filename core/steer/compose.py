@@ -32,13 +32,17 @@ from core.errors import ConfigError
 from core.infer.potentials import LogDensity
 from core.process.gaussian import Gaussian
 from core.state import per_sample, tree_map
-from core.steer.guidance import Guided
+from core.steer.guidance import Guided, spread_as
 
 __all__ = ["both", "composed", "either", "log_composed", "without"]
 
 
 def composed(
-    models: Sequence[Denoiser], weights: Sequence[float] | None = None, *, base: Denoiser | None = None
+    models: Sequence[Denoiser],
+    weights: Sequence[float] | None = None,
+    *,
+    base: Denoiser | None = None,
+    rescale: float = 0.0,
 ) -> Guided:
     """Add what each model says beyond the base. One call of each, and of the base.
 
@@ -46,6 +50,7 @@ def composed(
         models: of one process; conditions are bound with `core.steer.guidance.given`.
         weights: w_i, one per model, 1 by default; negative to avoid a concept.
         base: the model without any concept. None adds the scores themselves: a product of densities.
+        rescale: share of the answer that is brought to the spread of the last model's, in [0, 1]; means only.
 
     Raises:
         ConfigError: no model, another number of weights, or no base where the process is not Gaussian.
@@ -72,7 +77,8 @@ def composed(
                 hint="Give the model without any concept as base=.",
             )
         means = [out.mean for out in answers]
-        return Posterior(mean=tree_map(lambda d, *each: d + _added(w, each, d), start, *means))
+        out = Posterior(mean=tree_map(lambda d, *each: d + _added(w, each, d), start, *means))
+        return spread_as(answers[-1], out, rescale)
 
     return Guided(process, answer)
 

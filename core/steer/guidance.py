@@ -2,6 +2,7 @@
 
     classifier_free    D_u + w (D_c - D_u)                          two calls
     doubled            the same, one call on a batch of twice the size
+    weighed_by         classifier_free with the w that each sample's condition holds
     classifier         D + w (sigma^2 / alpha) grad log p(c | x_t)  one call, one gradient of the classifier
 
 w = 0 is the unconditional model and w = 1 the conditional one; beyond, samples are typical of the condition
@@ -12,8 +13,12 @@ departure on mixtures).
 Classifier-free guidance mixes what the model answers, means or logits, and so serves every process. The
 classifier adds a score and needs a Gaussian process (or a product of them).
 
+Large weights inflate the answer. `rescale` brings its spread back: with m the guided mean, m_c the
+conditional one and sd over the entries of a sample, m <- (1 - rescale) m + rescale m sd(m_c) / sd(m).
+
 Sources: Ho & Salimans 2022, arXiv:2207.12598, eq. 6, with w there one less than here; Dhariwal & Nichol 2021,
-arXiv:2105.05233, algorithm 1. Weights over time: Kynkaanniemi et al. 2024, arXiv:2404.07724.
+arXiv:2105.05233, algorithm 1. Weights over time: Kynkaanniemi et al. 2024, arXiv:2404.07724. Rescaling: Lin
+et al. 2024, arXiv:2305.08891, eqs. 15 and 16, there of the predicted v.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,10 +32,11 @@ from core.denoise import Denoiser, Posterior
 from core.errors import ConfigError
 from core.process.gaussian import Gaussian
 from core.process.product import Product
+from core.process.scheduled import fitted
 from core.state import batch_size, per_sample, tree_map
 from core.steer.gradient import gradient
 
-__all__ = ["Guided", "Scale", "between", "classifier", "classifier_free", "doubled", "given"]
+__all__ = ["Guided", "Scale", "between", "classifier", "classifier_free", "doubled", "given", "weighed_by"]
 
 Scale: TypeAlias = float | Callable[[Any], float]
 Classifier: TypeAlias = Callable[[Any, Any], Tensor]
@@ -61,7 +67,12 @@ def between(scale: float, low: float, high: float) -> Callable[[Any], float]:
 
 
 def classifier_free(
-    denoiser: Denoiser, scale: Scale, *, unconditional: Denoiser | None = None, null: Any = None
+    denoiser: Denoiser,
+    scale: Scale,
+    *,
+    unconditional: Denoiser | None = None,
+    null: Any = None,
+    rescale: float = 0.0,
 ) -> Guided:
     """Weigh the condition of the run by `scale`. Two calls per evaluation.
 
@@ -70,16 +81,18 @@ def classifier_free(
         scale: w, a number or a function of the time.
         unconditional: the model without the condition; by default the same one, called with `null`.
         null: what stands for "no condition".
+        rescale: share of the rescaled answer, in [0, 1].
     """
     other = denoiser if unconditional is None else unconditional
 
     def answer(x: Any, t: Any, cond: Any) -> Posterior:
-        return _weighed(other(x, t, null), denoiser(x, t, cond), _at(scale, t))
+        told = denoiser(x, t, cond)
+        return spread_as(told, _weighed(other(x, t, null), told, _at(scale, t)), rescale)
 
     return Guided(denoiser.process, answer)
 
 
-def doubled(denoiser: Denoiser, scale: Scale, null: Any) -> Guided:
+def doubled(denoiser: Denoiser, scale: Scale, null: Any, *, rescale: float = 0.0) -> Guided:
     """`classifier_free` in one call on a doubled batch: faster on wide hardware, twice the memory.
 
     Args:
@@ -93,7 +106,24 @@ def doubled(denoiser: Denoiser, scale: Scale, null: Any) -> Guided:
         conds = _pairs(null, cond, count)
         out = denoiser(_pairs(x, x, count), torch.cat([t, t]) if _batched(t) else t, conds)
         halves = _part(out, slice(None, count)), _part(out, slice(count, None))
-        return _weighed(halves[0], halves[1], _at(scale, t))
+        return spread_as(halves[1], _weighed(halves[0], halves[1], _at(scale, t)), rescale)
+
+    return Guided(denoiser.process, answer)
+
+
+def weighed_by(denoiser: Denoiser, null: Callable[[Any], Any], *, key: str = "weight") -> Guided:
+    """Weigh each sample's condition by the number that the condition itself holds. Two calls per evaluation.
+
+    Students are trained against this: they are told the same number.
+
+    Args:
+        denoiser: called with the condition of the run, a mapping.
+        null: the condition -> the same without what guidance is about.
+        key: where the condition holds w, (B,).
+    """
+
+    def answer(x: Any, t: Any, cond: Any) -> Posterior:
+        return _weighed(denoiser(x, t, null(cond)), denoiser(x, t, cond), cond[key])
 
     return Guided(denoiser.process, answer)
 
@@ -127,6 +157,22 @@ def classifier(denoiser: Denoiser, log_prob: Classifier, scale: Scale = 1.0) -> 
     return Guided(process, answer)
 
 
+def spread_as(told: Posterior, guided: Posterior, share: float) -> Posterior:
+    """Rescale a guided answer towards the spread of the conditional one; the module has the formula. Means
+    only.
+    """
+    if not 0 <= share <= 1:
+        raise ConfigError(f"rescale must lie in [0, 1], got {share}.")
+    if share == 0 or guided.mean is None:
+        return guided
+
+    def matched(c: Tensor, m: Tensor) -> Tensor:
+        wanted, found = (leaf.flatten(1).std(1) for leaf in (c, m))
+        return m * per_sample(1 - share + share * wanted / found.clamp(min=1e-12), m)
+
+    return Posterior(mean=tree_map(matched, told.mean, guided.mean))
+
+
 def _pulled(process: Any, t: Any, weight: float, mean: Tensor, grad: Tensor, mask: Any) -> Tensor:
     """D + w (sigma^2 / alpha) grad; where no signal is left the state tells nothing and D stays.
 
@@ -143,14 +189,14 @@ def _pulled(process: Any, t: Any, weight: float, mean: Tensor, grad: Tensor, mas
     return mean + per_sample(gain.to(copies.dtype), mean) * score
 
 
-def _weighed(without: Posterior, with_: Posterior, weight: float) -> Posterior:
+def _weighed(without: Posterior, with_: Posterior, weight: float | Tensor) -> Posterior:
     """The unconditional answer and `weight` times what the condition changes of it; logits are normalised
     first.
     """
     if with_.logits is not None:
         plain, told = (torch.log_softmax(out.logits, -1) for out in (without, with_))
-        return Posterior(logits=plain + weight * (told - plain))
-    return Posterior(mean=tree_map(lambda u, c: u + weight * (c - u), without.mean, with_.mean))
+        return Posterior(logits=plain + fitted(weight, plain) * (told - plain))
+    return Posterior(mean=tree_map(lambda u, c: u + fitted(weight, u) * (c - u), without.mean, with_.mean))
 
 
 def _part(out: Posterior, rows: slice) -> Posterior:

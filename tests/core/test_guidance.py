@@ -241,3 +241,18 @@ def test_conditions_that_do_not_pair_are_refused() -> None:
         doubled(Two(), 2.0, torch.zeros(1))(x, 0.5, torch.ones(20, 3))
     with pytest.raises(ConfigError, match=r"one shape, got NoneType and \(20,\)"):
         doubled(Two(), 2.0, None)(x, 0.5, torch.ones(20))
+
+
+def test_rescaling_gives_the_answer_the_spread_of_the_conditional_one() -> None:
+    x = points(RectifiedFlow(), 0.5)
+    model = Two(RectifiedFlow())
+    cond, null = torch.ones(20), torch.zeros(20)
+    plain = classifier_free(model, 4.0, null=null)(x, 0.5, cond).mean
+    wanted = model(x, 0.5, cond).mean.std(1)
+    full = classifier_free(model, 4.0, null=null, rescale=1.0)(x, 0.5, cond).mean
+    assert torch.allclose(full.std(1), wanted, rtol=1e-9)
+    assert torch.allclose(full / full.norm(dim=1, keepdim=True), plain / plain.norm(dim=1, keepdim=True))
+    half = doubled(model, 4.0, null, rescale=0.5)(x, 0.5, cond).mean
+    assert torch.allclose(half, (full + plain) / 2)
+    with pytest.raises(ConfigError, match=r"rescale must lie in \[0, 1\], got 2"):
+        classifier_free(model, 4.0, null=null, rescale=2)(x, 0.5, cond)

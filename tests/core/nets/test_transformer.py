@@ -111,3 +111,27 @@ def test_refusals() -> None:
         trunk(told=3)(torch.zeros(1, 2, 16, dtype=torch.float64))
     with pytest.raises(ConfigError, match="causal attention takes no mask"):
         trunk()(torch.zeros(1, 2, 16, dtype=torch.float64), causal=True, attend=block_causal(2, 1))
+
+
+def test_a_gated_block_is_that_of_llama_written_out() -> None:
+    torch.manual_seed(0)
+    net = Trunk(16, 1, 2, gated=True).double()
+    block = net.blocks[0]
+    h = torch.randn(2, 5, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert sum(p.numel() for p in block.parameters()) == 4 * 16 * 16 + 3 * 16 * 64 + 2 * 16
+    with torch.no_grad():
+        block.out.weight.zero_()
+    normed = h / (h.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    first, second = block.mlp[0].both.weight.chunk(2)
+    inner = torch.nn.functional.silu(normed @ first.T) * (normed @ second.T)
+    assert torch.allclose(net(h), h + inner @ block.mlp[2].weight.T, atol=1e-9)
+
+
+def test_what_is_added_after_a_block_reaches_the_next() -> None:
+    net, h = trunk(), torch.randn(1, 4, 16, dtype=torch.float64)
+    extra = torch.randn_like(h)
+    first = net.blocks[0]
+    turn = rotary(torch.arange(4), 8, 10_000.0, torch.float64)
+    by_hand = first(h, turn, None, False, None, None)[0] + extra
+    by_hand = net.blocks[1](by_hand, turn, None, False, None, None)[0]
+    assert torch.allclose(net(h, added=[extra]), by_hand)
