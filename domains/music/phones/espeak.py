@@ -4,8 +4,8 @@ The library is called in synchronous mode with phone events on, so one call retu
 phone, the sample at which it starts. Stress marks are dropped; a long vowel keeps its length mark and an
 affricate or diphthong stays one phone ("tʃ", "eɪ").
 
-Speaking a word twice gives the same phone times but not the same samples: the library's flutter of the pitch and
-its noise run on from call to call.
+Speaking a word twice gives the same phone times but not the same samples: the library's flutter of the pitch
+and its noise run on from call to call.
 
 The library keeps one voice and one text at a time: calls are serialised by a lock.
 
