@@ -3,10 +3,12 @@
 from core.train.adapter import Adapted
 from core.train.checkpoint import Checkpoint, Snapshot, denoiser_of, fill, load, save
 from core.train.config import FitConfig, rate
+from core.train.distil import Consistency, Trajectory, solved
 from core.train.distributed import group, place
 from core.train.ema import EMA, PowerEMA
 from core.train.interpolant import Ends, Interpolation
 from core.train.loop import fit
+from core.train.mmd import MMDFinetune
 from core.train.objective import (
     Denoising,
     LogNormal,
@@ -23,6 +25,7 @@ __all__ = [
     "Adapted",
     "Batch",
     "Checkpoint",
+    "Consistency",
     "Denoising",
     "Drawn",
     "Ends",
@@ -30,12 +33,14 @@ __all__ = [
     "Interpolation",
     "LogNormal",
     "LogUniform",
+    "MMDFinetune",
     "Objective",
     "PowerEMA",
     "Samples",
     "Shuffled",
     "Snapshot",
     "Streamed",
+    "Trajectory",
     "UniformTime",
     "data_std",
     "denoiser_of",
@@ -48,5 +53,6 @@ __all__ = [
     "rate",
     "save",
     "seeds_of",
+    "solved",
     "within_variance",
 ]

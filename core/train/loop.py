@@ -69,7 +69,8 @@ def fit(
     """Train a denoiser's network, in place, and return what to sample from.
 
     Args:
-        objective: gives the loss per sample, (B,).
+        objective: gives the loss per sample, (B,). Where it has a module under `target`, that module is
+            given the running average of the weights before every step.
         denoiser: a `Wrapped` network, or any module with a `process` that the objective can call. What is
             trained and stored is its `net`, or all of it where it has none. Its weights end as the last ones,
             not the average.
@@ -93,11 +94,14 @@ def fit(
     process_record = to_record(denoiser.process)
     denoiser = spread(denoiser.train(), parallel)
     run = _Run(denoiser, config, snapshot)
+    target = _target(objective, config)
     log = RunLog(folder if place().rank == 0 else None, run.step)
     saved_at, last_good = time.monotonic(), _name(snapshot)
     device = next(run.net.parameters()).device
     while run.step < config.steps:
         step, lr = run.step, rate(config, run.step)
+        if target is not None:
+            target.load_state_dict(run.sampled())
         loss = run.gradients(objective, denoiser, data, seed, device)
         late = config.every_seconds is not None and time.monotonic() - saved_at >= config.every_seconds
         due = torch.tensor(float(late and place().rank == 0), device=device, dtype=torch.float64)
@@ -215,6 +219,18 @@ class _Run:
                 "step": stored[f"optimizer/step/{name}"],
                 **{key: like(value, parameter.detach()) for key, value in moments.items()},
             }
+
+
+def _target(objective: Objective, config: FitConfig) -> nn.Module | None:
+    """The network that an objective compares the trained one with: its running average."""
+    denoiser = getattr(objective, "target", None)
+    if denoiser is None:
+        return None
+    if config.ema is None:
+        raise ConfigError(
+            f"{type(objective).__name__} needs the running average of the weights.", hint="Set ema=EMA(...)."
+        )
+    return bare(getattr(denoiser, "net", denoiser)).eval().requires_grad_(False)
 
 
 def _settings(objective: Objective, config: FitConfig, seed: int) -> dict[str, Any]:
