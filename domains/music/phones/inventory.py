@@ -80,7 +80,7 @@ def ids_of(phones: Sequence[str], *, language: str = "en") -> list[int]:
     """
     known = inventory()
     if language == "en":
-        phones = _joined([ENGLISH.get(phone, phone) for phone in _joined(phones)])
+        phones = [ENGLISH.get(phone, phone) for phone in _joined(phones)]
     found: list[int] = []
     for phone in phones:
         if phone in known:

@@ -54,8 +54,10 @@ def phones_of(word: str, language: str = "en") -> tuple[str, ...]:
         DataError: letters of another script.
         MissingExtra: espeak-ng is not installed and the word is not in the table.
     """
-    if language == "en" and word in table():
-        return table()[word]
+    if language == "en":
+        known = table().get(word) or table().get(word.strip("'"))
+        if known:
+            return known
     voice = check_language(language)
     check_script(word, language, where=f"'{word}'")
     try:

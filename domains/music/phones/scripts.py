@@ -16,7 +16,7 @@ LANGUAGES: Mapping[str, str] = {
     "en": "en-us",
     "de": "de",
     "es": "es",
-    "fr": "fr-fr",
+    "fr": "fr",
     "it": "it",
     "pt": "pt",
 }
