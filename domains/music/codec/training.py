@@ -50,6 +50,7 @@ class CodecRecipe:
         loss: of the spectral codec.
         wave_loss: of any other.
         ema: decay of the average that is kept.
+        every: steps between snapshots.
     """
 
     steps: int = 3000
@@ -62,6 +63,7 @@ class CodecRecipe:
     loss: SpectralLoss = field(default_factory=SpectralLoss)
     wave_loss: WaveLoss = field(default_factory=WaveLoss)
     ema: float = 0.998
+    every: int = 500
 
 
 class Trainee(nn.Module):
@@ -115,7 +117,7 @@ def train(
         schedule="cosine",
         warmup=min(recipe.warmup, recipe.steps),
         ema=EMA(recipe.ema),
-        every_steps=max(1, min(500, recipe.steps)),
+        every_steps=min(recipe.every, recipe.steps),
         log_every=max(1, recipe.steps // 500),
     )
     seconds = {name: round(sum(w.shape[-1] for w in group) / codec.rate) for name, group in groups.items()}
