@@ -24,7 +24,7 @@ from domains.music.guidance import Guidance
 __all__ = ["PRESETS", "DistilConfig", "NetConfig", "Sampling", "SongConfig", "checked", "preset_for"]
 
 T = TypeVar("T", bound=BaseModel)
-Alignment = Literal["sentence", "word", "none"]
+Alignment = Literal["sentence", "word", "none", "phone", "mixed"]
 Solver = Literal["euler", "midpoint", "heun", "rk4", "ddim", "dpmpp", "adams", "ancestral"]
 
 
@@ -79,7 +79,10 @@ class SongConfig(BaseModel):
     channels: int = Field(32, ge=1, description="of one stem's latents")
     encoder: Literal["tags", "tagger", "clap", "mulan"] = Field("tags", description="of styles")
     style: int = Field(32, ge=1, description="length of a style vector; tags set it from their vocabulary")
-    alignment: Alignment = Field("word", description="where the phones of a line are written")
+    alignment: Alignment = Field(
+        "mixed",
+        description="where phones are written; phone: at their own onsets; mixed: that or sentence",
+    )
 
     crop: int = Field(256, ge=8, description="frames of a training sample")
     excerpt: float = Field(0.25, ge=0, le=1, description="share of crops that are told as songs of their own")
@@ -104,6 +107,11 @@ class SongConfig(BaseModel):
     compile: bool = False
 
     sampling: Sampling = Sampling()
+
+    @property
+    def alignments(self) -> tuple[str, ...]:
+        """How the lyrics of a song to learn from are written; a crop takes one of them."""
+        return ("sentence", "phone") if self.alignment == "mixed" else (self.alignment,)
 
 
 class DistilConfig(BaseModel):

@@ -1,9 +1,9 @@
 """Songs to learn from: latents with lyrics on their frames and tags, and crops of them by number.
 
 Sample number n is a function of (seed, n): which song, where the crop begins, how its lyrics are aligned,
-which tags are left open. Songs are drawn in proportion to their length. Most crops begin up to a second before
-a line, so that the phones of a line and its sound are seen together; some are told as songs of their own,
-start 0 and the length of the crop, so that short songs are known.
+which tags are left open. Songs are drawn in proportion to their length. Most crops begin up to a second
+before a line, so that the phones of a line and its sound are seen together; some are told as songs of their
+own, start 0 and the length of the crop, so that short songs are known.
 
 A song may hold its lyrics in several alignments, (V, L); each crop takes one of them.
 """

@@ -92,7 +92,7 @@ def filled(
     )
     hidden = (known < 1).any(1).any(0)
     for start, end in tiles(hidden, longest, overlap=overlap):
-        told = cut({**cond, "context": done, "keep": known}, start, end)
+        told = cut({**cond, "context": done.clone(), "keep": known.clone()}, start, end)
         if not bool(told["keep"].any()):
             told = {name: value for name, value in told.items() if name not in ("context", "keep")}
         done[..., start:end] = draw(told, end - start)

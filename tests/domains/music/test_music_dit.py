@@ -147,7 +147,7 @@ def test_what_is_not_had_is_not_seen() -> None:
 
 
 def test_hidden_lyrics_differ_from_silence_where_there_is_a_row_for_them() -> None:
-    x, t, cond = told(1, 24)
+    x, t, _ = told(1, 24)
     silent = {"phones": torch.zeros(1, 24, dtype=torch.long)}
     hidden = {**silent, "has_lyrics": torch.tensor([False])}
     net = tiny()
@@ -185,7 +185,7 @@ def test_a_fresh_student_is_its_teacher() -> None:
 
 def test_a_fresh_network_answers_zero() -> None:
     net = SongDiT(6, 32, 2, 2, text=16, style=5, time=16)
-    x, t, cond = told(2, 24)
+    x, t, _ = told(2, 24)
     assert not net(x.float(), t.float(), {}).any()
     with pytest.raises(ConfigError, match="style vectors of length 5, got 7"):
         net(x.float(), t.float(), {"style": torch.zeros(2, 7)})
