@@ -157,10 +157,12 @@ def plan_songs(collection: Sequence[Hymn], *, minutes: float, seed: int = 0) -> 
     for turn in range(most):
         order = list(collection)
         rng.shuffle(order)
-        for hymn in order:
-            if turn >= len(hymn.verses):
-                continue
-            plan = _draw(hymn, turn, splits[hymn.name], rng)
+        drawn = [
+            (hymn, _draw(hymn, turn, splits[hymn.name], rng)) for hymn in order if turn < len(hymn.verses)
+        ]
+        # Another source than that of the splits, whose shuffle of the same names would bring the tests first.
+        random.Random(f"order {seed} {turn}").shuffle(drawn)
+        for hymn, plan in drawn:
             quarters = sum(length for _, length, _ in hymn.notes) + 2 * hymn.beats_per_bar
             seconds += quarters * 60 / plan.bpm
             plans.append(plan)
