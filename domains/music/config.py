@@ -123,7 +123,7 @@ class DistilConfig(BaseModel):
     grid: int = Field(24, ge=2, description="steps of the teacher's grid")
     solver: Literal["euler", "heun"] = "euler"
     huber: float = Field(0.03, gt=0)
-    flow: float = Field(1.0, ge=0, description="weight of the flow loss, for trajectory")
+    flow: float = Field(0.5, ge=0, description="weight of the loss that trains a model of songs")
     low: float = Field(1.0, ge=0, description="guidance weights are drawn between low")
     high: float = Field(6.0, ge=0, description="and high")
 

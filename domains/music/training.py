@@ -29,7 +29,7 @@ from domains.music.model import ROLE, SongModel, card_of, model_of, save_model, 
 from domains.music.songs import Song, SongSamples, vocabulary_of
 from domains.music.style import TagStyle
 
-__all__ = ["SongLoss", "evaluate_loss", "fit_config", "samples_of", "train"]
+__all__ = ["SongLoss", "evaluate_loss", "fit_config", "loss_of", "samples_of", "train"]
 
 
 @dataclass(frozen=True)
