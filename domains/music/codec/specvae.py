@@ -41,6 +41,8 @@ __all__ = ["PRESETS", "Outline", "SpecVAE", "SpecVAEConfig", "folded", "unfolded
 
 STRIDE = HOP // STEP
 PARTS = 3  # log magnitude, advance, tilt
+NARROW = -4.0  # std = softplus(-4) = 0.018
+CENTRE, SCALE = -5.0, 3.0  # of log magnitudes, so that those of songs have about mean 0 and deviation 1
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,61 @@ class Outline:
     tilt: Tensor
 
 
+class Encoder(nn.Module):
+    """Levels (B, T, channels 513) to mean and scale, (B, T / 4, 2 C): a linear map of four frames, and a
+    network that adds to it.
+    """
+
+    def __init__(self, config: SpecVAEConfig) -> None:
+        super().__init__()
+        wide, deep, bins = config.fast, config.slow, BINS * config.wave_channels
+        self.straight = nn.Linear(STRIDE * bins, config.channels)
+        self.layers = nn.Sequential(
+            nn.Linear(bins, wide),
+            nn.LayerNorm(wide),
+            *(Block(wide, config.expansion) for _ in range(config.encoder[0])),
+            Down(wide, deep, STRIDE),
+            *(Block(deep, config.expansion) for _ in range(config.encoder[1])),
+            nn.LayerNorm(deep),
+        )
+        self.last = nn.Linear(deep, 2 * config.channels)
+        with torch.no_grad():  # begin with the linear map, and with narrow laws
+            self.last.weight.mul_(0.1)
+            self.last.bias.zero_()
+            self.last.bias[config.channels :] = NARROW
+
+    def forward(self, seen: Tensor) -> Tensor:
+        four = seen.reshape(len(seen), seen.shape[1] // STRIDE, -1)
+        return self.last(self.layers(seen)) + F.pad(self.straight(four), (0, self.straight.out_features))
+
+
+class Decoder(nn.Module):
+    """Latents (B, L, C) to the outline of frames, (B, 4 L, 3 channels 513): a linear map to levels, and a
+    network that adds to it.
+    """
+
+    def __init__(self, config: SpecVAEConfig) -> None:
+        super().__init__()
+        wide, deep, self.bins = config.fast, config.slow, BINS * config.wave_channels
+        self.straight = nn.Linear(config.channels, STRIDE * self.bins)
+        self.layers = nn.Sequential(
+            nn.Linear(config.channels, deep),
+            *(Block(deep, config.expansion) for _ in range(config.decoder[1])),
+            Up(deep, wide, STRIDE),
+            *(Block(wide, config.expansion) for _ in range(config.decoder[0])),
+            nn.LayerNorm(wide),
+        )
+        self.last = nn.Linear(wide, PARTS * self.bins)
+        with torch.no_grad():  # begin with the linear map
+            self.last.weight.mul_(0.1)
+            self.last.bias.zero_()
+
+    def forward(self, z: Tensor) -> Tensor:
+        out = self.last(self.layers(z))
+        four = self.straight(z).reshape(len(z), -1, self.bins)
+        return torch.cat([out[..., : self.bins] + four, out[..., self.bins :]], -1)
+
+
 class SpecVAE(nn.Module):
     """A codec of log magnitudes; see the module docstring.
 
@@ -103,28 +160,11 @@ class SpecVAE(nn.Module):
         super().__init__()
         self.size, self.rate, self.hop = config, rate, HOP
         self.channels, self.wave_channels = config.channels, config.wave_channels
-        # Three slow frames a slow block, three fast ones a fast block, one slow frame for the ends of the
-        # window.
+        # Three slow frames a slow block, three fast ones a fast block, and the ends of the window.
         fast, slow = (max(config.encoder[i], config.decoder[i]) for i in (0, 1))
         self.reach = 3 * slow + -(-3 * fast // STRIDE) + 2
-        wide, deep = config.fast, config.slow
-        self.encoder = nn.Sequential(
-            nn.Linear(BINS * config.wave_channels, wide),
-            nn.LayerNorm(wide),
-            *(Block(wide, config.expansion) for _ in range(config.encoder[0])),
-            Down(wide, deep, STRIDE),
-            *(Block(deep, config.expansion) for _ in range(config.encoder[1])),
-            nn.LayerNorm(deep),
-            nn.Linear(deep, 2 * config.channels),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(config.channels, deep),
-            *(Block(deep, config.expansion) for _ in range(config.decoder[1])),
-            Up(deep, wide, STRIDE),
-            *(Block(wide, config.expansion) for _ in range(config.decoder[0])),
-            nn.LayerNorm(wide),
-            nn.Linear(wide, PARTS * BINS * config.wave_channels),
-        )
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
         self.register_buffer("shift", torch.zeros(config.channels, 1))
         self.register_buffer("spread", torch.ones(config.channels, 1))
 
@@ -139,8 +179,7 @@ class SpecVAE(nn.Module):
 
     def law(self, level: Tensor) -> Law:
         """Law of the standardised latents of log magnitudes (B, channels, T, 513), T a multiple of 4."""
-        seen = (level.transpose(1, 2).flatten(2) + 5) / 3  # about mean 0 and deviation 1 on songs
-        mean, width = self.encoder(seen).transpose(1, 2).chunk(2, dim=1)
+        mean, width = self.encoder(seen(level)).transpose(1, 2).chunk(2, dim=1)
         std = F.softplus(width) + 1e-4
         return Law((mean - self.shift) / self.spread, std / self.spread)
 
@@ -162,7 +201,7 @@ class SpecVAE(nn.Module):
         """The outline, taken apart."""
         shape = (PARTS, self.wave_channels, BINS)
         level, advance, tilt = outline.transpose(1, 2).unflatten(-1, shape).movedim(2, 0).movedim(3, 2)
-        return Outline(level - 5, advance, tilt)
+        return Outline(SCALE * level + CENTRE, advance, tilt)
 
     def magnitude(self, latent: Tensor) -> Tensor:
         """Magnitudes (B, channels, 4 L, 513) before the inverse transform, a full-scale sine being 1; middle
@@ -175,6 +214,30 @@ class SpecVAE(nn.Module):
         found = self.parts(outline)
         phase = integrate(found.level, found.advance, found.tilt)
         return unfolded(synthesis(torch.polar(magnitudes(found.level), phase)))
+
+    def fit_straight(self, levels_seen: Tensor) -> None:
+        """Begin with principal components: set both linear maps; the network's part of a new codec is near
+        zero.
+
+        Args:
+            levels_seen: log magnitudes (n, channels, T, 513) of training songs, T a multiple of 4.
+
+        The latents begin with mean 0 and deviation 1 over these, and decoding with the best linear answer.
+        """
+        with torch.no_grad():
+            rows = seen(levels_seen).reshape(-1, self.encoder.straight.in_features)
+            centre = rows.mean(0)
+            _, size, basis = torch.svd_lowrank(rows - centre, q=self.channels + 8, niter=4)
+            size, basis = size[: self.channels] / len(rows) ** 0.5, basis[:, : self.channels]
+            self.encoder.straight.weight.copy_((basis / size).T)
+            self.encoder.straight.bias.copy_(-centre @ (basis / size))
+            self.decoder.straight.weight.copy_(basis * size)
+            self.decoder.straight.bias.copy_(centre)
+
+
+def seen(level: Tensor) -> Tensor:
+    """Log magnitudes (B, channels, T, 513) as the network sees them, (B, T, channels 513)."""
+    return (level.transpose(1, 2).flatten(2) - CENTRE) / SCALE
 
 
 def folded(wave: Tensor) -> Tensor:

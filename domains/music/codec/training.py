@@ -31,7 +31,9 @@ from core.train.objective import Objective
 from core.train.samples import Drawn
 from domains.music.codec.augment import SCALE, Crops
 from domains.music.codec.losses import SpectralLoss, WaveLoss
-from domains.music.codec.specvae import PRESETS, SpecVAE, SpecVAEConfig
+from domains.music.codec.spectrum import frames, levels
+from domains.music.codec.specvae import PRESETS, SpecVAE, SpecVAEConfig, folded
+from domains.music.frames import HOP
 
 __all__ = ["CodecRecipe", "Trainee", "standardised", "stems", "train", "waves"]
 
@@ -51,6 +53,7 @@ class CodecRecipe:
         wave_loss: of any other.
         ema: decay of the average that is kept.
         every: steps between snapshots.
+        components: latent frames that the first principal components are measured on.
     """
 
     steps: int = 3000
@@ -64,6 +67,7 @@ class CodecRecipe:
     wave_loss: WaveLoss = field(default_factory=WaveLoss)
     ema: float = 0.998
     every: int = 500
+    components: int = 8000
 
 
 class Trainee(nn.Module):
@@ -102,7 +106,7 @@ def train(
     Returns:
         A checkpoint with the role "codec"; its latents are standardised only after `standardised`.
     """
-    codec: Any = start if start is not None else _new(config, seed)
+    codec: Any = start if start is not None else _new(config, groups, recipe.components, seed)
     if frozen:
         codec.encoder.requires_grad_(False)
     if objective is None:
@@ -218,7 +222,14 @@ def filled(checkpoint: Checkpoint, codec: nn.Module) -> nn.Module:
     return codec.eval().requires_grad_(False)
 
 
-def _new(config: SpecVAEConfig, seed: int) -> SpecVAE:
+def _new(config: SpecVAEConfig, groups: Mapping[str, Sequence[Tensor]], count: int, seed: int) -> SpecVAE:
+    """A spectral codec that begins with the principal components of an even share of every group."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return SpecVAE(config)
+        codec = SpecVAE(config)
+        gen = torch.Generator().manual_seed(seed)
+        length = HOP * min(32, *(wave.shape[-1] // HOP for group in groups.values() for wave in group))
+        crops = Crops(groups, dict.fromkeys(groups, 1.0), length, codec.rate, lossy=0.0)
+        picked = torch.stack([crops(gen).x0 for _ in range(max(1, count // (length // HOP)))])
+        codec.fit_straight(levels(frames(folded(picked))))
+    return codec

@@ -324,7 +324,7 @@ def test_the_spectral_loss_of_the_truth_is_zero(gen: torch.Generator) -> None:
     x = tone(0.5, 300.0, 1000.0) + 0.01 * torch.randn(1, 1, 10240, generator=gen)
     spectrum = frames(x)
     phase = spectrum.angle()
-    truth = torch.stack([levels(spectrum) + 5, advance(phase), tilt(phase)])  # (3, 1, 1, T, bins)
+    truth = torch.stack([(levels(spectrum) + 5) / 3, advance(phase), tilt(phase)])  # (3, 1, 1, T, bins)
     outline = truth.permute(1, 0, 2, 4, 3).flatten(1, 3)
     for part, scale in ((0, 1.0), (1, math.pi), (2, math.pi)):
         off = truth.clone()
@@ -402,7 +402,7 @@ def test_crops_come_from_their_groups_and_clean_ones_are_heard_as_they_are() -> 
         Crops({"a": [torch.zeros(1, 100)]}, {"a": 1.0}, 1024, RATE)
 
 
-RECIPE = CodecRecipe(steps=8, batch=2, warmup=1, seconds=0.2, lossy=0.0, lr=3e-3, every=4)
+RECIPE = CodecRecipe(steps=8, batch=2, warmup=1, seconds=0.2, lossy=0.0, lr=3e-3, every=4, components=200)
 
 
 def song(seed: int = 0) -> list[Tensor]:
@@ -438,7 +438,9 @@ def test_a_frozen_encoder_keeps_its_weights_and_the_decoder_learns() -> None:
 
 @pytest.mark.slow
 def test_training_lowers_the_loss_below_that_of_the_mean_spectrum() -> None:
-    recipe = CodecRecipe(steps=150, batch=4, warmup=10, seconds=0.3, lossy=0.0, lr=5e-3, ema=0.9)
+    recipe = CodecRecipe(
+        steps=150, batch=4, warmup=10, seconds=0.3, lossy=0.0, lr=5e-3, ema=0.9, components=500
+    )
     codec = codec_of(train({"mix": song()}, recipe, config=TINY))
     x = song(7)[0][None, :, : 20 * HOP]
     level = levels(frames(x))
@@ -461,6 +463,18 @@ def test_standardised_latents_have_mean_zero_and_deviation_one(gen: torch.Genera
     z = laws[0].mean
     raw = z * codec.spread + codec.shift  # type: ignore[operator]
     assert torch.allclose(codec.outline(z), codec.decoder(raw.mT).mT, atol=1e-5)  # type: ignore[operator]
+
+
+def test_training_begins_with_principal_components(gen: torch.Generator) -> None:
+    rows = torch.randn(600, 6, generator=gen) @ torch.randn(6, 4 * BINS, generator=gen) - 5
+    codec = SpecVAE(TINY)
+    with torch.no_grad():
+        codec.fit_straight(rows.reshape(1, 1, 2400, BINS))
+        z = codec.encoder.straight((rows + 5) / 3)
+        back = codec.decoder.straight(z) * 3 - 5
+    # Six components out of eight hold everything.
+    assert torch.allclose(back, rows, atol=1e-3)
+    assert torch.allclose(z[:, :6].T @ z[:, :6] / 600, torch.eye(6), atol=1e-3)
 
 
 def test_a_law_is_drawn_from_by_mean_and_deviation() -> None:
@@ -548,7 +562,7 @@ def test_another_decoder_leaves_the_latents_valid() -> None:
     codec = stirred(SpecVAE(TINY))
     before = encoder_digest(codec)
     with torch.no_grad():
-        codec.decoder[0].weight += 1  # type: ignore[index,union-attr,operator]
+        codec.decoder.last.weight += 1  # type: ignore[union-attr,operator]
     assert encoder_digest(codec) == before
     with torch.no_grad():
         codec.spread += 1  # type: ignore[operator]
