@@ -81,7 +81,7 @@ def _song(
     x0 = torch.cat([found[stem] for stem in stems])
     frames = x0.shape[-1]
     words, _ = parse(lyrics.read_text("utf-8"))
-    plain = [frame_phones(words, frames, how) for how in alignments if how != "phone"]  # type: ignore[arg-type]
+    plain = [frame_phones(words, frames, how) for how in alignments if how != "phone"]
     marks = plain[0] if plain else frame_phones(words, frames)
     written = [each.ids for each in plain] + (
         [_onsets(card["phones"], frames)] if "phone" in alignments else []

@@ -1,0 +1,276 @@
+"""What the shipped song model and its student score and cost, on songs that neither learned from.
+
+    python -m tests.benchmarks.music_song --corpus CORPUS --latents LATENTS          # prints every part
+    python -m tests.benchmarks.music_song --corpus CORPUS --latents LATENTS --only cost
+    python -m tests.benchmarks.music_song --corpus CORPUS --latents LATENTS --write  # results/music_song.json
+
+    cost      seconds per second of song, decoding included, and calls of the network, two threads
+    quality   canvases of 11.9 s for the lyrics and tags of test songs: distance, style and phones
+
+Rows of quality: the recordings themselves, what the codec makes of them, the teacher with 31 x 2 calls, the
+student with 1, 2, 4 and 8. Columns: FAD-own to as many recordings of other splits as there are, up to 96,
+so that the row of the recordings is the floor at this number of songs; the share of tags that the tagger
+hears as asked, and as asked of another song; the phone error rate of the recogniser against the lyrics asked,
+and those of another song. Intervals are bootstrapped over songs, 95 %. Lyrics are written as in training:
+"sentence", and "phone" for what exact onsets are worth.
+
+The corpus is synthetic, sung by a robot; no figure here is about real songs.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.metrics import frechet
+from core.state import Seeds
+from domains.music.audio import read_audio
+from domains.music.codec import chunked
+from domains.music.config import Sampling
+from domains.music.corpus_latents import read_songs
+from domains.music.frames import HOP, RATE, frames_of, seconds_of
+from domains.music.generation import compose, condition
+from domains.music.model import SongModel, load_model
+from domains.music.recogniser import edit_distance, labels_of, load_recogniser
+from domains.music.songs import Song
+from domains.music.tagger import load_tagger
+from domains.music.weights import shipped
+from domains.music.workflows.opening import digest, open_codec
+
+RESULTS = Path(__file__).parent / "results" / "music_song.json"
+CANVAS = 256
+LEAD = 10  # frames before the first line
+STUDENT_STEPS = (1, 2, 4, 8)
+OTHERS = 96
+
+
+@dataclass(frozen=True)
+class Case:
+    """One canvas of a test song: where it begins, its recording, and the phones sung in it."""
+
+    song: Song
+    start: int
+    wave: Tensor
+    sung: tuple[str, ...]
+
+    @property
+    def cut(self) -> slice:
+        return slice(self.start, self.start + CANVAS)
+
+
+def cases_of(songs: Sequence[Song], corpus: Path, count: int) -> list[Case]:
+    """A canvas around the first line of each song that is long enough."""
+    found: list[Case] = []
+    for song in songs:
+        if len(found) == count:
+            break
+        start = max((song.lines[0] if song.lines else 0) - LEAD, 0)
+        if song.frames < start + CANVAS:
+            continue
+        wave = read_audio(corpus / song.name / "mix.flac", RATE, channels=1).samples
+        low, high = seconds_of(start), seconds_of(start + CANVAS)
+        card = json.loads((corpus / song.name / "song.json").read_text("utf-8"))
+        sung = tuple(ipa for first, last, ipa in card["phones"] if low <= (first + last) / 2 < high)
+        found.append(Case(song, start, wave[:, start * HOP : (start + CANVAS) * HOP], sung))
+    return found
+
+
+def conditions(model: SongModel, cases: Sequence[Case], alignment: int) -> dict[str, Any]:
+    """What the model is told of these songs, side by side."""
+    each = [
+        condition(
+            model,
+            CANVAS,
+            phones=case.song.phones[alignment, case.cut],
+            sections=case.song.sections[case.cut],
+            singers=case.song.singers[case.cut],
+            style=model.tags.of(case.song.tags),
+            start_s=seconds_of(case.start),
+            total_s=seconds_of(case.song.frames),
+        )
+        for case in cases
+    ]
+    return {name: torch.cat([one[name] for one in each]) for name in each[0]}
+
+
+def mixes(codec: Any, latents: Tensor, stems: int) -> list[Tensor]:
+    """The mixed wave (1, N) of each sample of latents (B, stems x C, L)."""
+    out = []
+    for one in latents:
+        with torch.no_grad():
+            waves = chunked.decode(codec, one.reshape(stems, -1, one.shape[-1]))
+        out.append(waves.sum(0))
+    return out
+
+
+def drawn(
+    model: SongModel,
+    codec: Any,
+    cases: Sequence[Case],
+    sampling: Sampling,
+    *,
+    alignment: int = 0,
+    at_once: int = 8,
+) -> tuple[list[Tensor], int]:
+    """A wave for each case, seed i for case i, and the calls each took."""
+    waves, calls = [], 0
+    for k in range(0, len(cases), at_once):
+        some = cases[k : k + at_once]
+        seeds = Seeds(list(range(k, k + len(some))))
+        made = compose(model, conditions(model, some, alignment), CANVAS, seeds, sampling=sampling)
+        waves += mixes(codec, made.latents, model.net.stems)
+        calls = made.calls
+    return waves, calls
+
+
+def interval(values: Sequence[float], draws: int = 2000) -> list[float]:
+    """Mean and its 95 % interval by the bootstrap."""
+    x = torch.tensor(values, dtype=torch.float64)
+    index = torch.randint(len(x), (draws, len(x)), generator=torch.Generator().manual_seed(0))
+    means = x[index].mean(1).sort().values
+    return [round(float(v), 4) for v in (x.mean(), means[int(0.025 * draws)], means[int(0.975 * draws)])]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The recogniser and the tagger, and what waves are compared with."""
+
+    recogniser: Any
+    tagger: Any
+    cases: Sequence[Case]
+    others: Sequence[Case]
+
+    def embedded(self, waves: Sequence[Tensor]) -> Tensor:
+        return torch.stack([self.tagger.embed_audio(wave, RATE) for wave in waves])
+
+    def row(self, name: str, waves: Sequence[Tensor], calls: int) -> dict[str, Any]:
+        """Scores of one wave per case."""
+        cases, count = self.cases, len(self.cases)
+        real = self.embedded([case.wave for case in self.others])
+        fad = frechet(self.embedded(waves), real)
+        right: dict[str, list[float]] = {"asked": [], "other": []}
+        rates: dict[str, list[float]] = {"asked": [], "other": []}
+        for i, wave in enumerate(waves):
+            heard_tags = {
+                field: max(p, key=p.__getitem__) for field, p in self.tagger.classify(wave, RATE).items()
+            }
+            heard = self.recogniser.hear(wave, RATE).phones()
+            for kind, case in (("asked", cases[i]), ("other", cases[(i + count // 2) % count])):
+                right[kind].append(
+                    sum(heard_tags[field] == tag for field, tag in case.song.tags.items())
+                    / len(case.song.tags)
+                )
+                wanted = labels_of(case.sung)
+                rates[kind].append(edit_distance(wanted, heard) / max(len(wanted), 1))
+        gap = [b - a for a, b in zip(rates["asked"], rates["other"], strict=True)]
+        return {
+            "name": name,
+            "calls": calls,
+            "n": count,
+            "fad_own": round(fad, 3),
+            "tags_asked": interval(right["asked"]),
+            "tags_other": interval(right["other"]),
+            "per_asked": interval(rates["asked"]),
+            "per_other": interval(rates["other"]),
+            "per_gap": interval(gap),
+        }
+
+
+def quality(
+    teacher: SongModel, student: SongModel | None, codec: Any, cases: Sequence[Case], others: Sequence[Case]
+) -> list[dict[str, Any]]:
+    """The rows of the module docstring."""
+    judge = Judge(
+        load_recogniser(shipped("recogniser") / "model.safetensors"),
+        load_tagger(shipped("tagger") / "model.safetensors"),
+        cases,
+        others,
+    )
+    stems = teacher.net.stems
+    rows = [judge.row("recordings", [case.wave for case in cases], 0)]
+    kept = torch.stack([case.song.latents[:, case.cut] for case in cases])
+    rows.append(judge.row("codec", mixes(codec, kept, stems), 0))
+    own = teacher.config.sampling
+    for alignment, name in enumerate(("sentence", "phone")):
+        waves, calls = drawn(teacher, codec, cases, own, alignment=alignment)
+        rows.append(judge.row(f"teacher, {name}", waves, calls))
+    if student is not None:
+        for steps in STUDENT_STEPS:
+            settings = student.config.sampling.model_copy(update={"steps": steps})
+            waves, calls = drawn(student, codec, cases, settings)
+            rows.append(judge.row(f"student, {steps} calls", waves, calls))
+    return rows
+
+
+def cost(teacher: SongModel, student: SongModel | None, codec: Any, repeats: int = 3) -> list[dict[str, Any]]:
+    """Least wall seconds of some repeats after a warm-up, over the seconds of song, decoding included."""
+    torch.set_num_threads(2)
+    rows = []
+    for seconds in (seconds_of(CANVAS), 30.0):
+        frames = frames_of(seconds)
+        for name, model in (("teacher", teacher), ("student", student)):
+            if model is None:
+                continue
+            cond = condition(
+                model, frames, phones=torch.arange(frames) % 50, style=torch.zeros(model.net.style)
+            )
+            times, made = [], None
+            for _ in range(repeats + 1):
+                start = time.perf_counter()
+                made = compose(model, cond, frames, torch.Generator().manual_seed(0))
+                mixes(codec, made.latents, model.net.stems)
+                times.append(time.perf_counter() - start)
+            assert made is not None
+            least = min(times[1:])
+            rows.append(
+                {
+                    "name": name,
+                    "song_s": round(seconds, 2),
+                    "tiles": made.tiles,
+                    "calls": made.calls,
+                    "wall_s": round(least, 3),
+                    "rtf": round(least / seconds, 4),
+                    "threads": 2,
+                }
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--latents", type=Path, required=True)
+    parser.add_argument("--songs", type=int, default=24, help="test songs at most")
+    parser.add_argument("--only", choices=("cost", "quality"))
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    codec, codec_file = open_codec(None)
+    teacher = load_model(shipped("song"))
+    student = load_model(shipped("student")) if (shipped("student") / "model.safetensors").is_file() else None
+    found: dict[str, Any] = {"weights_sha256": {"codec": digest(codec_file)}}
+    for name, model in (("song", teacher), ("student", student)):
+        if model is not None:
+            found["weights_sha256"][name] = digest(shipped(name) / "model.safetensors")
+    if asked.only != "cost":
+        songs = read_songs(asked.latents, asked.corpus)
+        cases = cases_of([song for song in songs if song.split == "test"], asked.corpus, asked.songs)
+        others = cases_of([song for song in songs if song.split != "test"], asked.corpus, OTHERS)
+        found["quality"] = quality(teacher, student, codec, cases, others)
+    if asked.only != "quality":
+        found["cost"] = cost(teacher, student, codec)
+    for name in ("quality", "cost"):
+        for row in found.get(name, ()):
+            print(json.dumps(row))
+    if asked.write:
+        old = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
+        RESULTS.write_text(json.dumps({**old, **found}, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
