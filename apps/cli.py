@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from apps.commands import bench, data, demo, doctor, graphs, language, runs, timeseries, ultrasound
+from apps.commands import bench, data, demo, doctor, graphs, language, music, runs, timeseries, ultrasound
 from core.errors import SuffuseError
 
 __all__ = ["app", "main", "run"]
@@ -24,6 +24,7 @@ app.add_typer(timeseries.app, name="ts", hidden=True)
 app.add_typer(graphs.app, name="graphs", help="Prepare, measure and draw graphs and molecules.")
 app.add_typer(language.app, name="language", help="Write, fill in and score text by discrete diffusion.")
 app.add_typer(language.app, name="lang", hidden=True)
+app.add_typer(music.app, name="music", help="Compose, edit and control songs from lyrics and a style.")
 app.add_typer(demo.app)
 app.add_typer(bench.app)
 app.add_typer(data.app, name="data", help="List, find, check and fetch datasets.")

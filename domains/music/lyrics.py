@@ -61,7 +61,7 @@ def frame_of(seconds: float) -> int:
 def frame_phones(
     lyrics: Lyrics,
     frames: int,
-    alignment: Alignment = "sentence",
+    alignment: Alignment | str = "sentence",
     *,
     language: str = "en",
     boundaries: bool = True,
@@ -130,7 +130,7 @@ def phone_counts(lyrics: Lyrics, language: str = "en") -> list[int]:
 
 
 def _pieces(
-    line: Line, alignment: Alignment, language: str, *, boundaries: bool, punctuation: bool
+    line: Line, alignment: str, language: str, *, boundaries: bool, punctuation: bool
 ) -> list[_Piece]:
     if alignment != "word" or not line.words:
         ids = line_ids(line.text, language, boundaries=boundaries, punctuation=punctuation)

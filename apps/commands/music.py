@@ -1,0 +1,16 @@
+"""suffuse music: the group.
+
+music_song      what a model makes: compose, edit, extend, loop, relyric, accompany, variation, reproduce,
+models music_lrc       lyrics: lrc check, draft, fit music_control   control music_codec     encode, decode
+music_data      data render, data import music_train     train codec, dit, tagger, recogniser; distil
+music_metrics   calibrate, evaluate
+"""
+
+import typer
+
+from apps.commands import music_codec, music_lrc, music_song
+
+app = typer.Typer(no_args_is_help=True)
+for part in (music_song, music_codec):
+    app.add_typer(part.app)
+app.add_typer(music_lrc.app, name="lrc", help="Check, draft and fit lyrics with time stamps.")

@@ -1,0 +1,220 @@
+"""From a request to a wave: compose, or edit a recording; what `reproduce` runs again."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.errors import ConfigError, DataError
+from core.progress import Progress, silent
+from core.state import Seeds
+from domains.music import edit as edits
+from domains.music.audio import read_audio
+from domains.music.canvas import spans_of
+from domains.music.config import Sampling
+from domains.music.frames import frames_of, seconds_of
+from domains.music.generation import calls_of, compose
+from domains.music.model import SongModel
+from domains.music.request import SongRequest
+from domains.music.workflows.opening import Opened, digest
+from domains.music.workflows.saving import Made, whole_frames
+from domains.music.workflows.telling import Told, length_of, sampling_notes, tell
+
+__all__ = ["Scene", "check_tiles", "make", "prepare"]
+
+
+class Scene:
+    """A request with its files read and checked, ready to be made.
+
+    Attributes:
+        told: the condition.
+        sampling: settings in force.
+        wave: (stems, N) of the recording that is edited, or None.
+        frames: of the canvas.
+        seconds: of the new song.
+        notes: what a user should know, for the plan.
+    """
+
+    def __init__(
+        self,
+        told: Told,
+        sampling: Sampling,
+        frames: int,
+        seconds: float,
+        wave: Tensor | None = None,
+        notes: Sequence[str] = (),
+        inputs: Sequence[dict[str, str]] = (),
+    ) -> None:
+        self.told, self.sampling, self.frames, self.seconds = told, sampling, frames, seconds
+        self.wave, self.notes, self.inputs = wave, tuple(notes), tuple(inputs)
+
+
+def prepare(request: SongRequest, opened: Opened) -> Scene:
+    """Read and check everything that a request names; nothing is drawn.
+
+    Raises:
+        ConfigError: a span, length or style that cannot be; problems of the lyrics, when strict.
+        DataError: a recording that cannot be used.
+    """
+    model = opened.model
+    sampling = request.settings(model.config.sampling)
+    notes = sampling_notes(request, model)
+    wave: Tensor | None = None
+    inputs: list[dict[str, str]] = []
+    if request.operation in ("compose", "control"):
+        seconds, why = length_of(request, model.max_frames)
+        frames = frames_of(seconds)
+        notes.append(f"length {seconds:.2f} s, {why}")
+    else:
+        wave, inputs, found = _recording(request, model)
+        notes += found
+        frames, seconds = _grown(request, wave, model)
+    check_tiles(request, frames, model.max_frames)
+    told = tell(request, model, frames, seconds)
+    if request.operation == "edit":
+        spans_of(request.spans, seconds)
+    return Scene(told, sampling, frames, seconds, wave, notes, inputs)
+
+
+def check_tiles(request: SongRequest, frames: int, longest: int) -> None:
+    """Refuse a song beyond the model's canvas when tiles are not wanted.
+
+    Raises:
+        ConfigError: it is longer.
+    """
+    if frames > longest and not request.tile:
+        raise ConfigError(
+            f"the song of {seconds_of(frames):.1f} s is longer than the model's canvas of "
+            f"{seconds_of(longest):.1f} s.",
+            hint="Leave out --no-tile to make it of overlapping tiles, or ask for a shorter one.",
+        )
+
+
+def make(request: SongRequest, opened: Opened, scene: Scene, *, progress: Progress = silent) -> Made:
+    """Draw what a request asks for; the same request on the same files gives the same samples on a CPU."""
+    gen = Seeds([request.seed], opened.model.device)
+    began = time.perf_counter()
+    if scene.wave is None:
+        made = _composed(request, opened, scene, gen, progress)
+    else:
+        made = _edited(request, opened, scene, scene.wave, gen, progress)
+    record: dict[str, Any] = {**made.record, "notes": list(scene.notes)}
+    if scene.told.style_audio is not None:
+        record["style_audio"] = scene.told.style_audio
+    if scene.inputs:
+        record["inputs"] = list(scene.inputs)
+    return replace(
+        made,
+        seconds=time.perf_counter() - began,
+        lyrics=scene.told.lyrics,
+        problems=scene.told.problems,
+        record=record,
+    )
+
+
+def _composed(request: SongRequest, opened: Opened, scene: Scene, gen: Seeds, progress: Progress) -> Made:
+    overlap = None if request.overlap_s is None else frames_of(request.overlap_s)
+    found = compose(
+        opened.model,
+        scene.told.cond,
+        scene.frames,
+        gen,
+        sampling=scene.sampling,
+        negative=scene.told.negative,
+        overlap=overlap,
+        progress=progress,
+    )
+    studio = edits.Studio(opened.model, opened.codec)
+    wave = edits.decoded(studio, found.latents)
+    wave = whole_frames(wave, round(scene.seconds * opened.model.rate))
+    return Made(wave.cpu(), found.latents.cpu(), found.calls, found.tiles, 0.0, scene.told.lyrics)
+
+
+def _edited(
+    request: SongRequest, opened: Opened, scene: Scene, wave: Tensor, gen: Seeds, progress: Progress
+) -> Made:
+    studio = edits.Studio(opened.model, opened.codec, scene.sampling, scene.told.negative, progress)
+    cond = scene.told.cond
+    match request.operation:
+        case "edit":
+            found = edits.edit(studio, wave, request.spans, cond, gen)
+        case "extend":
+            found = edits.extend(studio, wave, cond, gen, left_s=request.left_s, right_s=request.right_s)
+        case "loop":
+            found = edits.loop(studio, wave, cond, gen, seam_s=request.seam_s)
+        case "relyric":
+            found = edits.relyric(studio, wave, cond, gen, spans=request.spans or ((-1.0, -1.0),))
+        case "accompany":
+            found = edits.accompany(studio, wave, cond, gen, spans=request.spans or ((-1.0, -1.0),))
+        case "variation":
+            found = edits.variation(studio, wave, cond, gen, strength=request.strength)
+        case _:
+            raise ConfigError(f"'{request.operation}' is no edit of a recording.")
+    record = {"hidden_s": _hidden(found.keep)}
+    tiles = max(found.calls // max(calls_of(opened.model, scene.sampling), 1), 1)
+    return Made(
+        found.wave.cpu(),
+        found.latents.cpu(),
+        found.calls,
+        tiles,
+        0.0,
+        scene.told.lyrics,
+        notes=found.notes,
+        record=record,
+    )
+
+
+def _hidden(keep: Tensor) -> list[list[float]]:
+    """Spans that were drawn anew in any stem, s."""
+    hidden = torch.cat([torch.zeros(1), (keep[0] < 1).any(0).float().cpu(), torch.zeros(1)]).diff()
+    starts, ends = (hidden > 0).nonzero()[:, 0].tolist(), (hidden < 0).nonzero()[:, 0].tolist()
+    return [[round(seconds_of(a), 3), round(seconds_of(b), 3)] for a, b in zip(starts, ends, strict=True)]
+
+
+def _recording(request: SongRequest, model: SongModel) -> tuple[Tensor, list[dict[str, str]], list[str]]:
+    """The recording to edit, (stems, N) or (1, N) of a mix; its files with hashes; notes."""
+    stems = [request.voice, request.backing]
+    if any(stems) and not all(stems):
+        raise ConfigError("one stem alone was given.", hint="Give both --voice and --backing, or neither.")
+    named = [name for name in stems if name] or ([request.source] if request.source else [])
+    if not named:
+        raise ConfigError("there is no recording to edit.", hint="Name one with --in.")
+    if len(named) == 2 and model.net.stems != 2:
+        raise ConfigError(
+            "this model knows a mix only, and two stems were given.", hint="Give the song with --in."
+        )
+    parts, notes = [], []
+    for name in named:
+        wave = read_audio(Path(name))
+        if (wave.rate, wave.channels) != (model.rate, 1):
+            notes.append(
+                f"{name} is {wave.rate} Hz with {wave.channels} channels; the model works at {model.rate} Hz "
+                "mono, and so is the result"
+            )
+            wave = read_audio(Path(name), model.rate, channels=1)
+        parts.append(wave.samples)
+        notes += wave.warnings
+    if len({part.shape[-1] for part in parts}) > 1:
+        sizes = " and ".join(f"{part.shape[-1] / model.rate:.3f} s" for part in parts)
+        raise DataError(f"the stems differ in length: {sizes}.", hint="Export both from one session.")
+    whole = torch.cat(parts)
+    if request.crop is not None:
+        ((start, end),) = spans_of([request.crop], whole.shape[-1] / model.rate)
+        whole = whole[:, round(start * model.rate) : round(end * model.rate)]
+    return whole, [{"file": name, "sha256": digest(Path(name))} for name in named], notes
+
+
+def _grown(request: SongRequest, wave: Tensor, model: SongModel) -> tuple[int, float]:
+    """Frames and seconds of the song after the edit."""
+    frames = math.ceil(wave.shape[-1] / model.hop)
+    if request.operation != "extend":
+        return frames, wave.shape[-1] / model.rate
+    if request.left_s + request.right_s <= 0:
+        raise ConfigError("an extension needs a length.", hint="Give --left or --right, in seconds.")
+    frames += frames_of(request.left_s) + frames_of(request.right_s)
+    return frames, seconds_of(frames)
