@@ -10,8 +10,8 @@
 Rows of quality: the recordings themselves, what the codec makes of them, the teacher with 31 x 2 calls, the
 student with 1, 2, 4 and 8. Columns, from `domains.music.metrics`: FAD-own to recordings of the other splits,
 up to 96, so that the row of the recordings is the floor at this number of songs; accuracy of the instrument
-and similarity to all tags; phone error rate against the lyrics asked and against those of another song, and how
-much worse the latter is. Intervals are bootstrapped over songs, 95 %. Lyrics are written as in training:
+and similarity to all tags; phone error rate against the lyrics asked and against those of another song, and
+how much worse the latter is. Intervals are bootstrapped over songs, 95 %. Lyrics are written as in training:
 "sentence", and "phone" for what exact onsets are worth.
 
 The corpus is synthetic, sung by a robot; no figure here is about real songs.
