@@ -24,7 +24,7 @@ from domains.music.guidance import Guidance
 __all__ = ["PRESETS", "DistilConfig", "NetConfig", "Sampling", "SongConfig", "checked", "preset_for"]
 
 T = TypeVar("T", bound=BaseModel)
-Alignment = Literal["sentence", "word", "none", "phone", "mixed"]
+Alignment = Literal["sentence", "word", "none", "spread", "phone", "mixed"]
 Solver = Literal["euler", "midpoint", "heun", "rk4", "ddim", "dpmpp", "adams", "ancestral"]
 
 
@@ -81,7 +81,7 @@ class SongConfig(BaseModel):
     style: int = Field(32, ge=1, description="length of a style vector; tags set it from their vocabulary")
     alignment: Alignment = Field(
         "mixed",
-        description="where phones are written; phone: at their own onsets; mixed: that or sentence",
+        description="where phones are written; spread: guessed onsets; phone: own ones; mixed: either",
     )
 
     crop: int = Field(256, ge=8, description="frames of a training sample")
@@ -111,7 +111,7 @@ class SongConfig(BaseModel):
     @property
     def alignments(self) -> tuple[str, ...]:
         """How the lyrics of a song to learn from are written; a crop takes one of them."""
-        return ("sentence", "phone") if self.alignment == "mixed" else (self.alignment,)
+        return ("spread", "phone") if self.alignment == "mixed" else (self.alignment,)
 
 
 class DistilConfig(BaseModel):

@@ -3,23 +3,25 @@
     latents   <id>.safetensors with "voice" and "backing" (C, L), standardised; `codec.latents` writes them
     corpus    <id>/song.json (split, tags) and <id>/song.lrc
 
-Lyrics are written onto frames exactly as they are for a user's file, once per alignment; "phone" puts every
-phone on the frame where it begins in the recording, which only a rendered song tells.
+Lyrics are written onto frames exactly as they are for a user's file, once per alignment: those of
+`lyrics.frame_phones`, "spread" of `onsets`, or "phone", every phone on the frame where it begins in the
+recording, which only a rendered song tells.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from core.errors import DataError
+from core.errors import DataError, unknown
 from core.progress import Progress, silent
 from domains.music.codec.latents import INDEX, read_latents
 from domains.music.lrc import parse
-from domains.music.lyrics import frame_of, frame_phones
+from domains.music.lyrics import Alignment, frame_of, frame_phones
+from domains.music.onsets import spread_phones
 from domains.music.phones.inventory import ids_of
 from domains.music.songs import Song
 
@@ -31,7 +33,7 @@ def read_songs(
     corpus: Path,
     *,
     stems: Sequence[str] = ("voice", "backing"),
-    alignments: Sequence[str] = ("sentence", "phone"),
+    alignments: Sequence[str] = ("spread", "phone"),
     splits: Sequence[str] | None = None,
     digest: str | None = None,
     progress: Progress = silent,
@@ -81,21 +83,32 @@ def _song(
     x0 = torch.cat([found[stem] for stem in stems])
     frames = x0.shape[-1]
     words, _ = parse(lyrics.read_text("utf-8"))
-    plain = [frame_phones(words, frames, how) for how in alignments if how != "phone"]
-    marks = plain[0] if plain else frame_phones(words, frames)
-    written = [each.ids for each in plain] + (
-        [_onsets(card["phones"], frames)] if "phone" in alignments else []
-    )
+    marks = frame_phones(words, frames)
+
+    def written(how: str) -> Tensor:
+        if how == "phone":
+            return _onsets(card["phones"], frames)
+        return (
+            spread_phones(words, frames) if how == "spread" else frame_phones(words, frames, _known(how)).ids
+        )
+
     return Song(
         name=name,
         latents=x0,
-        phones=torch.stack(written),
+        phones=torch.stack([written(how) for how in alignments]),
         sections=marks.sections,
         singers=marks.singers,
         lines=tuple(frame_of(line.start_s) for line in words.lines if frame_of(line.start_s) < frames),
         tags={str(key): str(value) for key, value in card["tags"].items()},
         split=str(card["split"]),
     )
+
+
+def _known(how: str) -> Alignment:
+    for name in get_args(Alignment):
+        if name == how:
+            return name
+    raise unknown("alignment", how, (*get_args(Alignment), "spread", "phone"))
 
 
 def _onsets(phones: Sequence[Sequence[Any]], frames: int) -> Tensor:

@@ -11,8 +11,8 @@ Rows of quality: the recordings themselves, what the codec makes of them, the te
 student with 1, 2, 4 and 8. Columns, from `domains.music.metrics`: FAD-own to recordings of the other splits,
 up to 96, so that the row of the recordings is the floor at this number of songs; accuracy of the instrument
 and similarity to all tags; phone error rate against the lyrics asked and against those of another song, and
-how much worse the latter is. Intervals are bootstrapped over songs, 95 %. Lyrics are written as in training:
-"sentence", and "phone" for what exact onsets are worth.
+how much worse the latter is. Intervals are bootstrapped over songs, 95 %. Lyrics are written with guessed
+onsets, "spread", as a user's are, and "phone" for what exact onsets are worth.
 
 The corpus is synthetic, sung by a robot; no figure here is about real songs.
 """
@@ -181,7 +181,7 @@ def quality(
     kept = torch.stack([case.song.latents[:, case.cut] for case in cases])
     rows.append(judge.row("codec", mixes(codec, kept, stems), 0))
     own = teacher.config.sampling
-    for alignment, name in enumerate(("sentence", "phone")):
+    for alignment, name in enumerate(("spread", "phone")):
         waves, calls = drawn(teacher, codec, cases, own, alignment=alignment)
         rows.append(judge.row(f"teacher, {name}", waves, calls))
     if student is not None:

@@ -7,9 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.errors import CheckpointError, DataError
+from core.errors import CheckpointError, ConfigError, DataError
 from domains.music.corpus_latents import read_songs
+from domains.music.lrc import parse
 from domains.music.lyrics import frame_of, line_ids
+from domains.music.onsets import spread_phones
 from domains.music.phones.inventory import ids_of
 
 PHONES = [[0.5, 0.6, "s"], [0.6, 1.2, "ɪ"], [1.2, 1.3, "ŋ"], [1.3, 1.31, "s"], [1.31, 1.4, "ɪ"]]
@@ -33,7 +35,7 @@ def corpus(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_stems_lyrics_and_tags_are_read(corpus: tuple[Path, Path]) -> None:
-    one, two = read_songs(*corpus)
+    one, two = read_songs(*corpus, alignments=("sentence", "phone"))
     assert (one.name, one.split, two.split) == ("one", "train", "test")
     assert one.latents.shape == (6, 60)
     assert one.latents[:, 0].tolist() == [0, 0, 0, 1, 1, 1]
@@ -55,6 +57,11 @@ def test_splits_and_alignments_are_chosen(corpus: tuple[Path, Path]) -> None:
     assert [song.name for song in only] == ["two"]
     assert only[0].phones.shape == (1, 60)
     assert only[0].latents.shape == (3, 60)
+    default = read_songs(*corpus)[0]
+    words, _ = parse((corpus[1] / "one" / "song.lrc").read_text("utf-8"))
+    assert torch.equal(default.phones[0], spread_phones(words, 60))
+    with pytest.raises(ConfigError, match="unknown alignment 'words'"):
+        read_songs(*corpus, alignments=("words",))
     with pytest.raises(DataError, match=r"none of the 2 songs is in the splits \['validation'\]"):
         read_songs(*corpus, splits=("validation",))
 
