@@ -75,7 +75,7 @@ def test_a_small_tagger_tells_two_sounds_apart_and_survives_a_file(tmp_path) -> 
         samples = (9000 * wave).to(torch.int16)
         tags = {"instrument": instrument, "mode": "major", "tempo": "slow", "voice": "male"}
         songs.append(Recording(samples, samples, (), tags))
-    settings = TaggerTraining(steps=15, batch=8, lr=1e-2, frames=32, ema=0.8)
+    settings = TaggerTraining(steps=24, batch=8, lr=1e-2, frames=32, ema=0.8)
     model, checkpoint = train_tagger(songs, settings, net=TaggerConfig(12, 16))
     for song in songs:
         probs = model.classify(song.voice.float() / 32767, RATE)["instrument"]
