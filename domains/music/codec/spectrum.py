@@ -43,6 +43,7 @@ __all__ = [
     "levels",
     "magnitudes",
     "owners",
+    "refined",
     "synthesis",
     "tilt",
     "wrapped",
@@ -53,6 +54,7 @@ STEP = 256  # samples, H
 BINS = WINDOW // 2 + 1
 FLOOR = 1e-4  # of a full-scale sine, -80 dB: what lies below it is silence
 EDGE = (WINDOW - STEP) // 2
+MOMENTUM = 0.99  # of the fast Griffin-Lim iteration
 WRAP = 512  # steps after which a running phase is brought back, for its precision
 
 
@@ -65,9 +67,7 @@ def frames(wave: Tensor) -> Tensor:
     n = wave.shape[-1]
     if n % STEP or n < 2 * STEP:
         raise DataError(f"a spectrum needs a multiple of {STEP} samples, at least {2 * STEP}, got {n}.")
-    flat = F.pad(wave.reshape(-1, 1, n), (EDGE, EDGE), mode="reflect")[:, 0]
-    cut = flat.unfold(-1, WINDOW, STEP) * _window(wave)
-    spectrum = torch.fft.rfft(cut.roll(-WINDOW // 2, -1)) * (4 / WINDOW)
+    spectrum = _cut(wave.reshape(-1, n)) * _turned(wave)
     return spectrum.reshape(*wave.shape[:-1], *spectrum.shape[1:])
 
 
@@ -76,13 +76,47 @@ def synthesis(spectrum: Tensor) -> Tensor:
 
     Source: Griffin & Lim 1984, doi:10.1109/TASSP.1984.1164317, eq. 6.
     """
-    head, count = spectrum.shape[:-2], spectrum.shape[-2]
+    flat = spectrum.reshape(-1, *spectrum.shape[-2:]) * _turned(spectrum.real)
+    return _glued(flat).reshape(*spectrum.shape[:-2], -1)
+
+
+def refined(magnitude: Tensor, phase: Tensor, rounds: int) -> Tensor:
+    """Unit phasors e^(i phase), (*, T, 513), after some rounds of the fast Griffin-Lim iteration, which makes
+    the phases of overlapping frames agree. No gradient passes.
+
+    Source: Perraudin, Balazs & Sondergaard 2013, doi:10.1109/WASPAA.2013.6701851, algorithm 1, alpha = 0.99.
+    """
+    with torch.no_grad():
+        shape, turned = phase.shape, _turned(phase)
+        mag = magnitude.reshape(-1, *shape[-2:])
+        angle = phase.reshape(mag.shape)
+        unit = torch.complex(angle.cos() * turned, angle.sin() * turned)
+        last: Tensor | None = None
+        for _ in range(rounds):
+            found = _cut(_glued(mag * unit))
+            unit = (found if last is None else torch.lerp(last, found, 1 + MOMENTUM)).sgn()
+            last = found
+        return (unit * turned).reshape(shape)
+
+
+def _cut(wave: Tensor) -> Tensor:
+    """Spectrum (n, T, 513) of waves (n, 256 T), its phases about the beginning of the window."""
+    padded = F.pad(wave[:, None], (EDGE, EDGE), mode="reflect")[:, 0]
+    return torch.fft.rfft(padded.unfold(-1, WINDOW, STEP) * (_window(wave) * (4 / WINDOW)))
+
+
+def _glued(spectrum: Tensor) -> Tensor:
+    """Wave (n, 256 T) of a spectrum (n, T, 513) whose phases are about the beginning of the window."""
+    count = spectrum.shape[1]
     window = _window(spectrum.real)
-    cut = torch.fft.irfft(spectrum.reshape(-1, count, BINS), n=WINDOW) * (WINDOW / 4)
-    total = _added(cut.roll(WINDOW // 2, -1) * window)
-    weight = _added((window**2).expand(1, count, WINDOW))
+    cut = torch.fft.irfft(spectrum, n=WINDOW) * (window * (WINDOW / 4))
     inside = slice(EDGE, EDGE + count * STEP)
-    return (total[:, inside] / weight[:, inside]).reshape(*head, count * STEP)
+    return _added(cut)[:, inside] / _added((window**2).expand(1, count, WINDOW))[:, inside]
+
+
+def _turned(like: Tensor) -> Tensor:
+    """(-1)^k, (513,): turns phases about the beginning of the window into those about its middle, or back."""
+    return 1 - 2 * (torch.arange(BINS, device=like.device) % 2).to(like.dtype)
 
 
 def levels(spectrum: Tensor) -> Tensor:
@@ -117,10 +151,10 @@ def owners(level: Tensor) -> Tensor:
     one.
     """
     bins = level.shape[-1]
-    far = F.pad(level, (2, 2), value=-math.inf)
-    peak = (level >= torch.maximum(far[..., 1:-3], far[..., :-4])) & (
-        level > torch.maximum(far[..., 3:-1], far[..., 4:])
-    )
+    near = level[..., :-1] > level[..., 1:]
+    far = level[..., :-2] > level[..., 2:]
+    falls = F.pad(near, (0, 1), value=True) & F.pad(far, (0, 2), value=True)
+    peak = falls & ~(F.pad(near, (1, 0)) | F.pad(far, (2, 0)))
     where = peak.flatten().nonzero()[:, 0]
     ends = (where // bins + 1) * bins  # of the frame that a peak lies in
     last = torch.minimum((where[:-1] + where[1:]) // 2 + 1, ends[:-1])
@@ -145,15 +179,14 @@ def integrate(level: Tensor, advances: Tensor, tilts: Tensor) -> Tensor:
         run = advances + _centre(advances)
         climb = tilts.double().cumsum(-1).to(tilts.dtype)
         within = climb - climb.gather(-1, own)
-        step = wrapped(run.gather(-1, own) + within)
-        now = within[..., 0, :]
-        out = [now]
-        for at, move in zip(own.unbind(-2)[1:], step.unbind(-2)[1:], strict=True):
-            now = now.gather(-1, at).add_(move)
-            out.append(now)
-            if len(out) % WRAP == 0:
-                now = wrapped(now)
-        return torch.stack(out, -2)
+        phase = wrapped(run.gather(-1, own) + within)
+        phase[..., 0, :] = within[..., 0, :]
+        rows = phase.unbind(-2)
+        for n, at in enumerate(own.unbind(-2)[1:], 1):
+            rows[n].add_(rows[n - 1].gather(-1, at))
+            if n % WRAP == 0:
+                rows[n].copy_(wrapped(rows[n]))
+        return phase
 
 
 def _centre(like: Tensor) -> Tensor:
@@ -168,8 +201,6 @@ def _window(like: Tensor) -> Tensor:
 def _added(cut: Tensor) -> Tensor:
     """Overlap-add of frames (n, T, 1024) at every 256 samples, (n, 256 (T - 1) + 1024)."""
     n, count, _ = cut.shape
-    quarters = cut.reshape(n, count, WINDOW // STEP, STEP)
-    total = cut.new_zeros(n, count + WINDOW // STEP - 1, STEP)
-    for i in range(WINDOW // STEP):
-        total = total + F.pad(quarters[:, :, i], (0, 0, i, WINDOW // STEP - 1 - i))
-    return total.flatten(1)
+    parts = cut.reshape(n, count, WINDOW // STEP, STEP).unbind(2)
+    last = len(parts) - 1
+    return torch.stack([F.pad(part, (0, 0, i, last - i)) for i, part in enumerate(parts)]).sum(0).flatten(1)

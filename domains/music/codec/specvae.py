@@ -33,6 +33,7 @@ from domains.music.codec.spectrum import (
     integrate,
     levels,
     magnitudes,
+    refined,
     synthesis,
 )
 from domains.music.frames import HOP, RATE
@@ -41,6 +42,7 @@ __all__ = ["PRESETS", "Outline", "SpecVAE", "SpecVAEConfig", "folded", "unfolded
 
 STRIDE = HOP // STEP
 PARTS = 3  # log magnitude, advance, tilt
+REFINE = 2  # rounds that make the phases of a decoded wave agree; an attribute of the codec, free to change
 NARROW = -4.0  # std = softplus(-4) = 0.018
 CENTRE, SCALE = -5.0, 3.0  # of log magnitudes, so that those of songs have about mean 0 and deviation 1
 
@@ -165,6 +167,7 @@ class SpecVAE(nn.Module):
         self.reach = 3 * slow + -(-3 * fast // STRIDE) + 2
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+        self.refine = REFINE
         self.register_buffer("shift", torch.zeros(config.channels, 1))
         self.register_buffer("spread", torch.ones(config.channels, 1))
 
@@ -212,8 +215,9 @@ class SpecVAE(nn.Module):
     def voiced(self, outline: Tensor) -> Tensor:
         """The wave of an outline, (B, channels, 256 T)."""
         found = self.parts(outline)
-        phase = integrate(found.level, found.advance, found.tilt)
-        return unfolded(synthesis(torch.polar(magnitudes(found.level), phase)))
+        mag = magnitudes(found.level)
+        phasor = refined(mag, integrate(found.level, found.advance, found.tilt), self.refine)
+        return unfolded(synthesis(mag * phasor))
 
     def fit_straight(self, levels_seen: Tensor) -> None:
         """Begin with principal components: set both linear maps; the network's part of a new codec is near
