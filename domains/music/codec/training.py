@@ -47,7 +47,8 @@ class CodecRecipe:
     Attributes:
         steps, batch, lr: of the core's loop; the rate falls to 0 along a cosine.
         seconds: of a crop, rounded down to whole latent frames.
-        lossy: share of the crops whose encoder hears an MP3 (published: 2/3).
+        lossy: share of the crops whose encoder hears an MP3; published 2/3, on hardware where a step costs
+            more than the coding.
         gain_db: range of the gain of a crop.
         loss: of the spectral codec.
         wave_loss: of any other.
@@ -57,11 +58,11 @@ class CodecRecipe:
     """
 
     steps: int = 3000
-    batch: int = 16
-    lr: float = 1e-3
+    batch: int = 8
+    lr: float = 1.5e-3
     warmup: int = 50
-    seconds: float = 1.5
-    lossy: float = 0.25
+    seconds: float = 1.0
+    lossy: float = 0.1
     gain_db: tuple[float, float] = (-12.0, 0.0)
     loss: SpectralLoss = field(default_factory=SpectralLoss)
     wave_loss: WaveLoss = field(default_factory=WaveLoss)
