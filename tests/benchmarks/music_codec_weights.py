@@ -55,8 +55,8 @@ def card(codec: Any, weights: Path, seconds: dict[str, int]) -> dict[str, Any]:
         "licence": "MIT",
         "attribution": list(REAL.values()),
         "limits": (
-            "Trained for less than half an hour of one core. Phases are not coded: a wave comes back like its "
-            "input in its spectrum, not sample by sample. Noise-like sounds come back smoother."
+            "Trained for less than half an hour of one core. Phases are not coded: a wave comes back like "
+            "the input in its spectrum, not sample by sample. Noise-like sounds come back smoother."
         ),
         "parameters": sum(p.numel() for p in codec.parameters()),
         "bytes": weights.stat().st_size,
