@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from apps.commands.music_options import DryRun, Folder, Language, Strict, ready_of
-from apps.options import AsJson, Device, Force, Quiet
+from apps.options import AsJson, Force, Quiet
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -91,7 +91,6 @@ def fit(
     ] = True,
     language: Language = "en",
     run: Folder = None,
-    device: Device = "auto",
     dry_run: DryRun = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -112,7 +111,6 @@ def fit(
             recogniser=recogniser,
             language=language,
             word_stamps=word_stamps,
-            device=device,
             overwrite=force,
             ready=ready_of(claim, dry_run=dry_run, as_json=as_json),
         )

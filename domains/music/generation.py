@@ -30,7 +30,17 @@ from domains.music.guidance import Counted, Given, evaluations, guided
 from domains.music.model import SongModel
 from domains.music.tiling import OVERLAP, filled
 
-__all__ = ["Composed", "calls_of", "compose", "condition", "plan_for", "search_noise", "times_for"]
+__all__ = [
+    "Composed",
+    "calls_of",
+    "compose",
+    "condition",
+    "embedded",
+    "plan_for",
+    "prepared",
+    "search_noise",
+    "times_for",
+]
 
 
 @dataclass(frozen=True)
@@ -149,10 +159,10 @@ def compose(
     def draw(told: Mapping[str, Any], length: int) -> Tensor:
         nonlocal pieces
         pieces += 1
-        plan, denoiser = _prepared(
+        plan, denoiser = prepared(
             model, counted, settings, negative, batched, 1.0 if near is None else near[1]
         )
-        told = _embedded(model, told, length)
+        told = embedded(model, told, length)
         empty = like[..., :length]
         if near is None:
             x = denoiser.process.prior(empty, gen, plan.start)
@@ -203,16 +213,16 @@ def search_noise(
         )
     chosen = model.config.sampling if sampling is None else sampling
     counted = Counted(model.denoiser)
-    plan, denoiser = _prepared(model, counted, chosen, negative, False, 1.0)
+    plan, denoiser = prepared(model, counted, chosen, negative, False, 1.0)
     count = len(cond["start"])
     like = torch.zeros(count, model.channels, frames, device=model.device)
     found = search(
-        settings, plan, denoiser, like, gen, verifier, second=second, cond=_embedded(model, cond, frames)
+        settings, plan, denoiser, like, gen, verifier, second=second, cond=embedded(model, cond, frames)
     )
     return Composed(found.x, counted.songs // count, 1, found)
 
 
-def _prepared(
+def prepared(
     model: SongModel,
     counted: Counted,
     sampling: Sampling,
@@ -250,7 +260,7 @@ class _Weighted:
         return self.denoiser(x, t, {**(cond or {}), "weight": x.new_full((x.shape[0],), self.weight)})
 
 
-def _embedded(model: SongModel, cond: Mapping[str, Any], length: int) -> dict[str, Any]:
+def embedded(model: SongModel, cond: Mapping[str, Any], length: int) -> dict[str, Any]:
     """The condition with the lyrics' vectors, which are the same at every step of a run."""
     count = len(cond["start"])
     like = model.net.leave.weight.new_zeros(count, 1, length)

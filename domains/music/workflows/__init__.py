@@ -4,20 +4,43 @@ Each reads and checks everything before it writes anything; `ready` is told in b
 """
 
 from domains.music.workflows.coding import decode_file, encode_file, encode_folder
+from domains.music.workflows.controlling import Asked, control_file
+from domains.music.workflows.corpus import import_songs, render_songs
 from domains.music.workflows.lyrics import check_lyrics, draft_lyrics, fit_lyrics_file
 from domains.music.workflows.saving import Writing
+from domains.music.workflows.scoring import calibrate_file, evaluate_codec, evaluate_control, evaluate_songs
 from domains.music.workflows.songs import inherited, lyrics_text, reproduce_file, song_file
+from domains.music.workflows.training import (
+    distil_file,
+    train_codec_file,
+    train_recogniser_file,
+    train_song_file,
+    train_tagger_file,
+)
 
 __all__ = [
+    "Asked",
     "Writing",
+    "calibrate_file",
     "check_lyrics",
+    "control_file",
     "decode_file",
+    "distil_file",
     "draft_lyrics",
     "encode_file",
     "encode_folder",
+    "evaluate_codec",
+    "evaluate_control",
+    "evaluate_songs",
     "fit_lyrics_file",
+    "import_songs",
     "inherited",
     "lyrics_text",
+    "render_songs",
     "reproduce_file",
     "song_file",
+    "train_codec_file",
+    "train_recogniser_file",
+    "train_song_file",
+    "train_tagger_file",
 ]

@@ -12,6 +12,7 @@ from domains.music.lrc.events import Line, Lyrics, refuse, stamp_text
 from domains.music.lrc.parse import read_lrc
 from domains.music.lrc.write import write_lrc
 from domains.music.lyrics import frame_of, frame_phones, line_ids
+from domains.music.workflows.hearing import listen
 
 __all__ = ["check_lyrics", "draft_lyrics", "fit_lyrics_file"]
 
@@ -108,7 +109,6 @@ def fit_lyrics_file(
     recogniser: str = "recogniser",
     language: str = "en",
     word_stamps: bool = True,
-    device: str = "auto",
     overwrite: bool = False,
     ready: Ready = at_once,
 ) -> dict[str, Any]:
@@ -123,13 +123,11 @@ def fit_lyrics_file(
         Report; `score` of a line is the mean log-probability a frame of its phones, which is low where the
         words are not those that are sung.
     """
-    from domains.music.workflows.hearing import listen
-
     check_output(out, (".lrc",), overwrite=overwrite, source=words)
     lyrics, problems = read_lrc(words)
     if not lyrics.lines and not lyrics.unstamped:
         raise DataError(f"{words} has no words.", hint="Write one sung line a line.")
-    heard = listen(recording, recogniser, device)
+    heard = listen(recording, recogniser)
     ready(
         Outlook(
             (f"fit {words} to {recording}, {heard.seconds:.1f} s, to {out}",), heard.warnings, heard.device

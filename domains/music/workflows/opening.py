@@ -8,9 +8,11 @@ from typing import Any
 from core.errors import CheckpointError
 from domains.music.codec.stored import load_codec
 from domains.music.model import SongModel, load_model
+from domains.music.recogniser import Recogniser, load_recogniser
+from domains.music.tagger import Tagger, load_tagger
 from domains.music.weights import PARTS, SHIPPED, shipped
 
-__all__ = ["Opened", "digest", "find", "open_codec", "open_song"]
+__all__ = ["Opened", "digest", "find", "open_codec", "open_recogniser", "open_song", "open_tagger"]
 
 FILES = ("model.safetensors", "codec.safetensors")
 
@@ -88,6 +90,16 @@ def open_song(model: str, codec: str | None = None, device: Any = "cpu") -> Open
     coder, coder_file = open_codec(codec, device, beside=file)
     found.check_codec(coder)
     return Opened(found, coder, file, coder_file)
+
+
+def open_recogniser(name: str = "recogniser") -> Recogniser:
+    """A recogniser by file, folder or shipped name."""
+    return load_recogniser(find(name))
+
+
+def open_tagger(name: str = "tagger") -> Tagger:
+    """A tagger by file, folder or shipped name."""
+    return load_tagger(find(name))
 
 
 def digest(path: Path) -> str:

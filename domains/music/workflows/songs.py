@@ -16,8 +16,9 @@ from domains.music.lrc.events import Lyrics
 from domains.music.lrc.parse import parse, read_lrc
 from domains.music.lrc.write import to_lrc
 from domains.music.request import SongRequest
-from domains.music.sidecar import read_sidecar, request_of, samples_hash, sidecar_path
+from domains.music.sidecar import read_sidecar, request_of, sidecar_path
 from domains.music.tiling import OVERLAP
+from domains.music.workflows.controlling import Asked, control_file
 from domains.music.workflows.making import Scene, make, prepare
 from domains.music.workflows.opening import Opened, digest, open_song
 from domains.music.workflows.saving import STEMS, Writing, check_outputs, save_song
@@ -96,24 +97,41 @@ def reproduce_file(
         gain=float(record.get("gain", 1.0)),
     )
     check_outputs(writing, opened.model.net.stems)
-    scene = prepare(request, opened)
-    plan = _plan(request, opened, scene, writing, note)
-    ready(Outlook((f"reproduce {sidecar}", *plan), scene.told.warnings(), str(where)))
     before = torch.get_num_threads()
     torch.set_num_threads(int(record.get("threads", before)))  # sums run in another order with others
     try:
-        made = make(request, opened, scene, progress=progress)
+        report = _again(sidecar, request, opened, writing, note, folder, ready, progress)
     finally:
         torch.set_num_threads(before)
-    same = samples_hash(made.wave) == record["samples_sha256"]
-    report = save_song(made, opened, request, scene.sampling, writing, folder)
+    same = report["samples_sha256"] == record["samples_sha256"]
     report = {**report, "identical": same, "asked_sha256": record["samples_sha256"]}
     if not same and str(where) == first == "cpu":
         raise SuffuseError(
             f"the samples differ from those of {sidecar}; {out} holds what came out.",
-            hint=f"Versions differ? It was made with torch {record.get('torch', 'unknown')}.",
+            hint="Another version of torch, or another processor, adds up in another order.",
         )
     return report
+
+
+def _again(
+    sidecar: Path,
+    request: SongRequest,
+    opened: Opened,
+    writing: Writing,
+    note: str | None,
+    folder: Path | None,
+    ready: Ready,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Make what a request asks for, controlled or not."""
+    if request.operation == "control":
+        asked = Asked(**request.targets)
+        return control_file(request, asked, writing, folder=folder, ready=ready, progress=progress)
+    scene = prepare(request, opened)
+    plan = _plan(request, opened, scene, writing, note)
+    ready(Outlook((f"reproduce {sidecar}", *plan), scene.told.warnings(), str(opened.model.device)))
+    made = make(request, opened, scene, progress=progress)
+    return save_song(made, opened, request, scene.sampling, writing, folder)
 
 
 def inherited(request: dict[str, Any], *, shift_s: float = 0.0) -> tuple[dict[str, Any], list[str]]:

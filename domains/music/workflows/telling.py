@@ -9,21 +9,24 @@ import torch
 from torch import Tensor
 
 from core.errors import ConfigError, DataError
-from domains.music.audio import read_audio
+from domains.music.audio import Wave, read_audio
 from domains.music.frames import seconds_of
 from domains.music.generation import condition
 from domains.music.lrc.events import SECTIONS, Lyrics, Problem, refuse
 from domains.music.lrc.parse import parse
 from domains.music.lyrics import Alignment, frame_of, frame_phones, phone_counts
 from domains.music.model import SongModel
+from domains.music.onsets import spread_phones
 from domains.music.request import SongRequest
 from domains.music.style import StyleEncoder, along, blend, encoder_for
-from domains.music.workflows.opening import digest
+from domains.music.workflows.opening import digest, open_tagger
 
 __all__ = ["Told", "length_of", "sampling_notes", "tell"]
 
 # How lyrics are written for a model, by how it was trained.
 ALIGNMENTS: Mapping[str, Alignment] = {"sentence": "sentence", "word": "word", "none": "none"}
+# Models that read the onset of every phone, which is guessed from the stamps there are.
+GUESSED = ("spread", "phone", "mixed")
 TAIL_S = 3.0  # after the last phone has begun, where nothing says how long a song is
 PHONES_A_SECOND = 6.0  # of slow singing, for the same guess
 
@@ -100,6 +103,7 @@ def tell(request: SongRequest, model: SongModel, frames: int, total_s: float) ->
         language=request.language,
         punctuation=model.config.encoder == "mulan",  # the published model read the marks
     )
+    guessed = request.alignment is None and model.config.alignment in GUESSED
     problems = (*found, *framed.problems)
     if request.strict:
         refuse(problems)
@@ -111,7 +115,7 @@ def tell(request: SongRequest, model: SongModel, frames: int, total_s: float) ->
     cond = condition(
         model,
         frames,
-        phones=framed.ids,
+        phones=spread_phones(lyrics, frames, request.language) if guessed else framed.ids,
         sections=framed.sections.clamp(max=model.config.net.sections),
         singers=framed.singers.clamp(max=model.config.net.singers),
         style=style,
@@ -126,6 +130,8 @@ def style_encoder(request: SongRequest, model: SongModel) -> StyleEncoder:
     Raises:
         ConfigError: CLAP or MuLan without its folder; names the option.
     """
+    if model.config.encoder == "tagger":
+        return open_tagger().style()
     folder = Path(request.style_folder) if request.style_folder else None
     return encoder_for(model.config.encoder, vocabulary=model.vocabulary, folder=folder)
 
@@ -176,11 +182,21 @@ def _style(
         return words, None
     path = Path(request.style_audio)
     wave = read_audio(path)
-    heard = encoder.audio(wave.samples, wave.rate)
+    if model.config.encoder == "tags":
+        heard = encoder.text(", ".join(_tags_of(wave, model)))
+    else:
+        heard = encoder.audio(wave.samples, wave.rate)
     record = {"file": str(path), "sha256": digest(path), "licence": request.style_audio_licence}
     if words is None:
         return heard, record
     return blend([words, heard], [1 - request.style_weight, request.style_weight]), record
+
+
+def _tags_of(wave: Wave, model: SongModel) -> list[str]:
+    """Tags that the tagger hears in a recording, one a field that the model knows."""
+    found = open_tagger().classify(wave.samples, wave.rate)
+    best = {name: max(chances, key=lambda tag: chances[tag]) for name, chances in found.items()}
+    return [tag for name, tag in best.items() if tag in model.vocabulary.get(name, ())]
 
 
 def _by_section(
