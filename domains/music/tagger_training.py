@@ -147,7 +147,7 @@ def train_tagger(
         batch=chosen.batch,
         lr=chosen.lr,
         schedule="cosine",
-        warmup=min(30, chosen.steps),
+        warmup=min(30, chosen.steps // 10),
         ema=EMA(chosen.ema),
         every_steps=None,
         every_seconds=120.0,

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from core.errors import ConfigError
 from domains.music.frames import RATE
-from domains.music.mel import BANDS
+from domains.music.mel import BANDS, MEL_RATE
 from domains.music.recogniser_training import Recording
-from domains.music.tagger import Tagger, TaggerConfig, load_tagger, save_tagger
+from domains.music.tagger import Tagger, TaggerConfig, load_tagger, rhythm, save_tagger
 from domains.music.tagger_training import TaggerTraining, contrast, train_tagger
 
 
@@ -53,6 +53,19 @@ def test_the_level_of_a_recording_does_not_matter() -> None:
     assert torch.allclose(model(mel), model(mel - 4.0), atol=1e-5)
 
 
+def test_the_rhythm_is_one_at_the_tempo_of_the_onsets_and_less_between() -> None:
+    period = 20  # frames: 129.2 bpm
+    mel = torch.full((1, BANDS, 401), -8.0)
+    mel[..., ::period] = 0.0
+    found = rhythm(mel)[0]
+    bpm = 20.0 * 12.0 ** torch.linspace(0, 1, 64)
+    at = int((bpm - 60 * MEL_RATE / period).abs().argmin())
+    between = int((bpm - 60 * MEL_RATE / (1.5 * period)).abs().argmin())
+    assert found[at - 1 : at + 2].max() > 0.5
+    assert found[between] < 0.1
+    assert found.max() < 1.1
+
+
 def test_words_and_tags_by_field_are_the_same_place() -> None:
     model = Tagger(TaggerConfig(8, 16)).eval()
     by_field = model.tag_vectors(model.given({"instrument": "piano", "tempo": "slow"})[None])[0]
@@ -75,7 +88,7 @@ def test_a_small_tagger_tells_two_sounds_apart_and_survives_a_file(tmp_path) -> 
         samples = (9000 * wave).to(torch.int16)
         tags = {"instrument": instrument, "mode": "major", "tempo": "slow", "voice": "male"}
         songs.append(Recording(samples, samples, (), tags))
-    settings = TaggerTraining(steps=24, batch=8, lr=1e-2, frames=32, ema=0.8)
+    settings = TaggerTraining(steps=40, batch=6, lr=1e-2, frames=24, ema=0.8)
     model, checkpoint = train_tagger(songs, settings, net=TaggerConfig(12, 16))
     for song in songs:
         probs = model.classify(song.voice.float() / 32767, RATE)["instrument"]
