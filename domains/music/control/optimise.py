@@ -19,7 +19,8 @@ calls.
 Sources: Novack et al. 2024 (DITTO), arXiv:2401.12179, section 3.2 and algorithm 1 (optimisation, checkpoints,
 Adam at 5e-3); Novack et al. 2024 (DITTO-2), arXiv:2405.20289, section 3 (surrogate of one step, decoding
 with more). Deviations: no dynamic thresholding, since latents have no range; the iterate is kept by its
-decoded loss; the norm is held by a penalty.
+decoded loss; the norm is held by a penalty; between two decodings the surrogate's loss is taken at its
+result plus the decoder's last lead over it (`corrected`), with the surrogate's gradient.
 """
 
 import time
@@ -79,6 +80,8 @@ class ControlSettings:
         norm_weight: w of the penalty on the norm; 0 for none.
         check_every: iterations between decoded losses.
         checkpointed: repeat calls in the backward pass instead of storing them; pays for more than two steps.
+        corrected: add to the surrogate's result what the decoder's was beyond it when last decoded, so that
+            a surrogate needs to be right in its slope alone.
         stop_below: end once every sample's decoded loss is this small; None runs on.
     """
 
@@ -88,6 +91,7 @@ class ControlSettings:
     norm_weight: float = 0.0
     check_every: int = 10
     checkpointed: bool = True
+    corrected: bool = True
     stop_below: float | None = None
 
     def __post_init__(self) -> None:
@@ -235,15 +239,20 @@ class _State:
     def run(self, x: Tensor, progress: Progress) -> Controlled:
         start, history = time.monotonic(), []
         before: Tensor | None = None
+        gap: Tensor | None = None
         x.requires_grad_()
         adam = torch.optim.Adam([x], lr=self.how.lr, betas=self.how.betas)
         for i in range(self.how.iterations + 1):
             adam.zero_grad()
             square = x.square().flatten(1).mean(1)
-            loss = self.target(self.reader(rolled(self.surrogate, x, checkpointed=self.how.checkpointed)))
-            self._check(loss, x, i)
+            made = rolled(self.surrogate, x, checkpointed=self.how.checkpointed)
             last = i == self.how.iterations
-            decoded = self._decoded(x, loss, i) if last or i % self.how.check_every == 0 else None
+            latent = self._walked(x) if last or i % self.how.check_every == 0 else None
+            if latent is not None and self.how.corrected:
+                gap = latent - made.detach()
+            loss = self.target(self.reader(made if gap is None else made + gap))
+            self._check(loss, x, i)
+            decoded = None if latent is None else self._judged(x, latent, loss, i)
             before = decoded if before is None else before
             if not last:
                 (loss + self.how.norm_weight * (square - 1).square()).sum().backward()
@@ -274,16 +283,19 @@ class _State:
         limit = self.how.stop_below
         return limit is not None and bool((self.best["decoded"] <= limit).all())
 
-    def _decoded(self, x: Tensor, surrogate: Tensor, iteration: int) -> Tensor:
-        """Decode, and keep what is better than all before it, sample by sample."""
-        noise = x.detach().clone()
-        latent = sample(self.decoder.plan, self.decoder.denoiser, noise, cond=self.decoder.cond)
+    def _walked(self, x: Tensor) -> Tensor:
+        """The decoder's result."""
+        self.calls += self.decoder.cost
+        found: Tensor = sample(self.decoder.plan, self.decoder.denoiser, x.detach(), cond=self.decoder.cond)
+        return found
+
+    def _judged(self, x: Tensor, latent: Tensor, surrogate: Tensor, iteration: int) -> Tensor:
+        """Measure a result, and keep what is better than all before it, sample by sample."""
         with torch.no_grad():
             loss = self.target(self.judge(latent))
-        self.calls += self.decoder.cost
         found = {
             "latent": latent,
-            "noise": noise,
+            "noise": x.detach().clone(),
             "decoded": loss,
             "surrogate": surrogate.detach(),
             "iteration": torch.full((len(x),), iteration),

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -422,13 +422,23 @@ def test_the_best_iterate_is_kept_by_its_decoded_loss(gen: torch.Generator) -> N
     away = Run(euler(FLOW, [0.5, 0.0]), Flipped())
     x = torch.randn(4, 2, 3, generator=gen)
     goal = Reference(torch.full((2, 3), 3.0), torch.ones(3))
-    found = control(away, run, x, goal, plainly, ControlSettings(30, lr=0.1, check_every=5))
+    found = control(away, run, x, goal, plainly, ControlSettings(30, lr=0.1, check_every=5, corrected=False))
     assert found.best.tolist() == [0] * 4
     assert torch.equal(found.after, found.before)
     assert torch.equal(found.noise, x)
     decoded = [t.decoded for t in found.history if t.decoded is not None]
     assert len(decoded) == 7
     assert bool((decoded[-1] > decoded[0]).all())
+
+
+def test_a_surrogate_needs_to_be_right_in_its_slope_alone(gen: torch.Generator) -> None:
+    # Same gain, another mean: its result is off by a constant.
+    run, off = Run(euler(FLOW, [0.5, 0.0]), Still()), Run(euler(FLOW, [0.5, 0.0]), Still(mean=2.0))
+    x, goal = torch.randn(2, 2, 3, generator=gen), Reference(torch.full((2, 3), 0.9), torch.ones(3))
+    how = ControlSettings(100, lr=0.05, check_every=10)
+    assert bool((control(off, run, x, goal, plainly, how).after < 1e-3).all())
+    plain = control(off, run, x, goal, plainly, replace(how, corrected=False))
+    assert bool((plain.after > 0.05).all())
 
 
 @dataclass(frozen=True)
