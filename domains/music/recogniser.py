@@ -1,6 +1,6 @@
 """What a wave sings: phones by frame from a small network, decoded freely or along given words.
 
-    labels      0 silence (also the blank of CTC), then 38 phones that English singing tells apart
+    labels      0 silence (also the blank of CTC), then 40 phones that English singing tells apart
     network     log-mel (64 bands, 43 Hz) -> dilated convolutions -> log-probabilities of the labels
     greedy      the best label of each frame, repeats merged, silence dropped
     forced      the times of known phones: `lrc.fit.align` on the same log-probabilities
@@ -132,7 +132,7 @@ def collapse(ipa: str) -> str | None:
 
 
 def label_of(ipa: str) -> int | None:
-    """Number of an IPA phone's label, 1 to 39; None where there is none near."""
+    """Number of an IPA phone's label, 1 to 40; None where there is none near."""
     label = collapse(ipa)
     return None if label is None else _NUMBER[label]
 

@@ -21,12 +21,13 @@ from core.progress import Progress, silent
 from data.store import is_present
 from data.store import path as data_path
 from domains.music.frames import RATE
+from domains.music.phones.espeak import speak
 from domains.music.render.arrange import STYLES, arrange
 from domains.music.render.fluid import play
 from domains.music.render.harmony import harmonise
 from domains.music.render.mix import Stems, mix
 from domains.music.render.score import Hymn, perform, read_hymns
-from domains.music.render.speech import Speaker
+from domains.music.render.speech import Speaker, world
 from domains.music.render.tunes import embedded_hymns
 from domains.music.render.vocoder import sing
 
@@ -35,6 +36,7 @@ __all__ = [
     "VOICES",
     "Plan",
     "Song",
+    "check_programs",
     "hymns",
     "plan_songs",
     "read_index",
@@ -227,6 +229,18 @@ def render_song(hymn: Hymn, plan: Plan) -> tuple[Stems, dict[str, Any]]:
     return stems, facts
 
 
+def check_programs() -> None:
+    """See that everything that renders is there, in less than a second.
+
+    Raises:
+        MissingExtra: espeak-ng, pyworld, FluidSynth, a sound font or soundfile is absent.
+    """
+    speak("a", "en-us")
+    world()
+    play([], 0.01)
+    require("soundfile", extra="music")
+
+
 def render_corpus(
     folder: Path,
     *,
@@ -249,6 +263,7 @@ def render_corpus(
         DataError: the scores cannot be read.
         MissingExtra: espeak-ng, pyworld, FluidSynth, a sound font or soundfile is absent.
     """
+    check_programs()
     collection = {hymn.name: hymn for hymn in hymns(scores)}
     plans = plan_songs(list(collection.values()), minutes=minutes, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,9 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from core.errors import ConfigError, DataError
+from core.errors import ConfigError, DataError, MissingExtra
+from domains.music.phones import espeak
+from domains.music.render import fluid
 from domains.music.render.arrange import STYLES, arrange
 from domains.music.render.corpus import HELD_CELL, HELD_VOICE, hymns, plan_songs, split_hymns
 from domains.music.render.harmony import TRIADS, harmonise, overlap_scores, spans, step_scores, viterbi
@@ -207,3 +209,22 @@ def test_the_same_seed_plans_the_same_songs() -> None:
 def test_the_installed_collection_holds_130_hymns(real_data, monkeypatch) -> None:
     monkeypatch.setenv("SUFFUSE_DATA", str(real_data("music").parent))
     assert len(hymns()) == 130
+
+
+@pytest.mark.parametrize(
+    ("module", "packages"), [(espeak, "espeak-ng"), (fluid, "fluidsynth timgm6mb-soundfont")]
+)
+def test_an_absent_library_is_named_with_its_debian_packages(module, packages, monkeypatch) -> None:
+    def absent(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(module.ctypes, "CDLL", absent)
+    with pytest.raises(MissingExtra, match="not installed") as err:
+        module._library.__wrapped__()
+    assert packages in (err.value.hint or "")
+
+
+def test_an_absent_sound_font_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(fluid, "FOLDERS", ())
+    with pytest.raises(MissingExtra, match="sound font"):
+        fluid.find_font()
