@@ -4,18 +4,21 @@
     python -m tests.benchmarks.music_codec --corpus FOLDER      # also on the test songs of a rendered corpus
     python -m tests.benchmarks.music_codec --write              # and keeps them in results/music_codec.json
 
-Error: mean absolute difference of log magnitudes, dB, floor -80 dB of a full-scale sine, averaged over
-windows of 512, 1024 and 2048 samples with hops of a quarter. `level` is the same of the codec's own
-magnitudes before any phase enters, at 1024. Baseline: mel spectra inverted by least squares and 32 rounds of
-Griffin-Lim (torchaudio), with its rate in numbers a second beside that of the latents, 689. Ten seconds from
-the middle of each file.
+Figures of a decoded wave beside the original, ten seconds from the middle of each file:
 
-Recordings that the codec was trained on are left out. MP3: the encoder hears the file coded at level 0.5 and
-at 0.99, the result is compared with the lossless one. Cost: processor seconds for 30 s on one thread, the
-least of five in turn.
+    error    mean absolute difference of log magnitudes, dB, floor -80 dB of a full-scale sine, averaged over
+             windows of 512, 1024 and 2048 samples with hops of a quarter
+    loud     the same over the bins that lie above -60 dB in the original
+    lsd      log-spectral distance (root of the mean square over bins), dB, of `metrics.reconstruction`
+
+Baseline: mel spectra inverted by least squares and 32 rounds of Griffin-Lim (torchaudio), with its rate in
+numbers a second beside that of the latents, 689. Recordings that the codec was trained on are left out. MP3:
+the encoder hears the file coded at that level, the result is compared with the lossless one. Rounds: of the
+decoder's own refinement. Cost: processor seconds for 30 s on one thread, the least of five in turn.
 """
 
 import argparse
+import hashlib
 import json
 import platform
 import time
@@ -31,8 +34,8 @@ from domains.music.audio import read_audio
 from domains.music.codec import load_codec
 from domains.music.codec.augment import lossy
 from domains.music.codec.oobleck import Oobleck, OobleckConfig
-from domains.music.codec.spectrum import frames, levels
 from domains.music.frames import HOP, RATE
+from domains.music.metrics.reconstruction import log_spectral_distance
 from domains.music.weights import shipped
 from tests.conftest import data_root
 
@@ -47,12 +50,14 @@ REAL = (
     "Hungarian_Dance_number_5_-_Allegro_in_F_sharp_minor_string_orchestra.ogg",
     "librispeech_5703-47212-0000.ogg",
 )
+LEVELS = (0.0, 0.5, 0.99)  # of MP3 compression
+ROUNDS = (0, 1, 2, 4)
 OOBLECKS = {"oobleck, base width 16": 16, "oobleck, base width 28": 28}
 
 
-def error_db(x: Tensor, y: Tensor) -> float:
-    """Mean absolute difference of the log spectra of two waves (samples,), dB."""
-    out = []
+def figures(x: Tensor, y: Tensor) -> dict[str, float]:
+    """Figures of a wave x beside the original y, (samples,)."""
+    error, loud = [], []
     for n in WINDOWS:
         shape = torch.hann_window(n)
         a, b = (
@@ -60,8 +65,10 @@ def error_db(x: Tensor, y: Tensor) -> float:
             * torch.log10(torch.stft(w, n, n // 4, window=shape, return_complex=True).abs() * (4 / n) + 1e-4)
             for w in (x, y)
         )
-        out.append(float((a - b).abs().mean()))
-    return float(np.mean(out))
+        off = (a - b).abs()
+        error.append(float(off.mean()))
+        loud.append(float(off[b > -60].mean()))
+    return {"error": float(np.mean(error)), "loud": float(np.mean(loud)), "lsd": log_spectral_distance(x, y)}
 
 
 def mel_inverted(wave: Tensor, bands: int, hop: int) -> Tensor:
@@ -100,40 +107,45 @@ def piece(path: Path) -> Tensor:
 
 
 def reconstruction(codec: Any, corpus: Path | None) -> list[dict[str, Any]]:
-    """One row a file: errors of the codec, of the baselines, and of coded input."""
+    """One row a file: figures of the codec, of coded input, of less refinement, and of the baselines."""
     rows = []
     for group, path in files(corpus):
         x = piece(path)
         whole = x[None, None]
-        row: dict[str, Any] = {"group": group, "file": path.parent.name if "corpus" in group else path.stem}
+        made: dict[str, Tensor] = {}
         with torch.no_grad():
-            law = codec.encode(whole)
-            made = codec.decode(law.mean)[0, 0]
-            seen = codec.parts(codec.outline(law.mean)).level
-            row["level"] = float((seen - levels(frames(whole))).abs().mean()) * 20 / np.log(10)
-            row["codec"] = error_db(made, x)
-            for level in (0.5, 0.99):
-                coded = codec.decode(codec.encode(lossy(whole[0], RATE, level)[None]).mean)[0, 0]
-                row[f"codec, mp3 {level}"] = error_db(coded, x)
+            outline = codec.outline(codec.encode(whole).mean)
+            own = codec.refine
+            for rounds in ROUNDS:
+                codec.refine = rounds
+                made[f"codec, {rounds} rounds"] = codec.voiced(outline)[0, 0]
+            codec.refine = own
+            made["codec"] = codec.voiced(outline)[0, 0]
+            for level in LEVELS:
+                coded = lossy(whole[0], RATE, level)[None]
+                made[f"codec, mp3 {level:g}"] = codec.decode(codec.encode(coded).mean)[0, 0]
             for name, (bands, hop) in MELS.items():
-                row[name] = error_db(mel_inverted(x, bands, hop), x)
-        rows.append(row)
-        print(row, flush=True)
+                made[name] = mel_inverted(x, bands, hop)
+        row = {"group": group, "file": path.parent.name if "corpus" in group else path.stem}
+        rows.append(row | {name: figures(wave, x) for name, wave in made.items()})
+        print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
-def means(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def means(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Mean and standard error of each figure in each group."""
-    out: dict[str, dict[str, float]] = {}
+    out: dict[str, dict[str, Any]] = {}
     for group in dict.fromkeys(row["group"] for row in rows):
         mine = [row for row in rows if row["group"] == group]
         out[group] = {"n": len(mine)}
-        for name in mine[0]:
-            if name not in ("group", "file"):
-                values = np.array([row[name] for row in mine])
-                out[group][name] = round(float(values.mean()), 3)
+        for name in (key for key in mine[0] if key not in ("group", "file")):
+            found = {}
+            for kind in mine[0][name]:
+                values = np.array([row[name][kind] for row in mine])
+                found[kind] = round(float(values.mean()), 3)
                 if len(values) > 1:
-                    out[group][f"{name}, se"] = round(float(values.std(ddof=1) / len(values) ** 0.5), 3)
+                    found[f"{kind}_se"] = round(float(values.std(ddof=1) / len(values) ** 0.5), 3)
+            out[group][name] = found
     return out
 
 
@@ -166,14 +178,16 @@ def spent(run: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def summary(groups: Mapping[str, Mapping[str, float]]) -> str:
-    """A table for the eye."""
-    names = ["level", "codec", "codec, mp3 0.5", "codec, mp3 0.99", *MELS]
-    lines = ["group | n | " + " | ".join(names)]
-    lines += [
-        f"{group} | {row['n']} | " + " | ".join(f"{row[name]:.2f}" for name in names)
-        for group, row in groups.items()
-    ]
+def summary(groups: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table for the eye: error / loud / lsd."""
+    names = [name for name in next(iter(groups.values())) if name != "n"]
+    lines = [f"{'error / loud / lsd, dB':20s}" + "".join(f"{group:>22s}" for group in groups)]
+    for name in names:
+        cells = (
+            " / ".join(f"{row[name][kind]:.2f}" for kind in ("error", "loud", "lsd"))
+            for row in groups.values()
+        )
+        lines.append(f"{name:20s}" + "".join(f"{cell:>22s}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -198,6 +212,7 @@ def main() -> None:
             "what": "log-spectral error in dB and processor seconds; see tests/benchmarks/music_codec.py",
             "torch": torch.__version__,
             "machine": platform.machine(),
+            "weights_sha256": hashlib.sha256(args.weights.read_bytes()).hexdigest(),
             "numbers_a_second": {
                 "codec": round(codec.channels * RATE / HOP),
                 **{name: round(bands * RATE / hop) for name, (bands, hop) in MELS.items()},
