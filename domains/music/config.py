@@ -124,6 +124,7 @@ class DistilConfig(BaseModel):
     solver: Literal["euler", "heun"] = "euler"
     huber: float = Field(0.03, gt=0)
     flow: float = Field(0.5, ge=0, description="weight of the loss that trains a model of songs")
+    crop: int | None = Field(None, ge=8, description="frames of a sample; as the teacher's if None")
     low: float = Field(1.0, ge=0, description="guidance weights are drawn between low")
     high: float = Field(6.0, ge=0, description="and high")
 

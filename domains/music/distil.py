@@ -147,6 +147,7 @@ def distil(
     student = wrap(student_of(teacher, seed=seed).to(device), process, predicts="flow")
     target = copy.deepcopy(student).eval().requires_grad_(False)
     settings = teacher.config
+    cropped = settings.model_copy(update={"crop": config.crop or settings.crop})
     sampling = Sampling(steps=steps, lyrics=settings.sampling.style, style=settings.sampling.style)
     card: dict[str, Any] = {
         **card_of(settings.model_copy(update={"sampling": sampling}), teacher.vocabulary),
@@ -158,7 +159,7 @@ def distil(
     checkpoint = fit(
         loss_of(teacher, target, config),
         student,
-        samples_of(chosen, settings, teacher.tags if teacher.vocabulary else None),
+        samples_of(chosen, cropped, teacher.tags if teacher.vocabulary else None),
         fit_config(config),
         seed=seed,
         folder=folder,

@@ -208,7 +208,7 @@ def test_a_jump_to_where_it_starts_is_no_jump() -> None:
 def test_a_student_is_distilled_and_resumed_bit_for_bit(kind: str, tmp_path: Path) -> None:
     songs = toy_songs()
     teacher = train(songs, nano(steps=5, batch=2))
-    recipe = {"kind": kind, "grid": 6, "batch": 2, "ema": 0.9, "warmup": 0}
+    recipe = {"kind": kind, "crop": 32, "grid": 6, "batch": 2, "ema": 0.9, "warmup": 0}
     whole = distil(teacher, songs, checked(DistilConfig, {**recipe, "steps": 3}), folder=tmp_path / "whole")
     distil(teacher, songs, checked(DistilConfig, {**recipe, "steps": 2}), folder=tmp_path / "cut")
     rest = distil(
