@@ -7,12 +7,11 @@ need frames for, so that lines begin on bar lines; it is a first proposal that a
 """
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 from core.errors import ConfigError
 from domains.music.frames import FRAME_RATE
-from domains.music.lrc.events import Event, Line, Lyrics
+from domains.music.lrc.events import Line, Lyrics, timed_events
 from domains.music.lrc.parse import parse
 from domains.music.lyrics import line_ids
 from domains.music.phones.phonemise import phonemise
@@ -99,7 +98,7 @@ def draft(
         at += pause
         lines.append(Line(at * bar_s, line, number=number))
         at += length
-    events = tuple(_timed(event, lines) for event in plain.events)
+    events = timed_events(plain.events, lines)
     meta = dict(plain.meta) | {"bpm": f"{bpm:g}"}
     return Lyrics(tuple(lines), meta, events), bars * bar_s
 
@@ -117,10 +116,3 @@ def _spread(need: list[int], sizes: list[int], spare: int) -> list[int]:
 def _has_gap(text: str, one: int, two: int) -> bool:
     """Whether an empty line stands between two lines of a text, by number from 1."""
     return any(not row.strip() for row in text.splitlines()[one : two - 1])
-
-
-def _timed(event: Event, lines: list[Line]) -> Event:
-    """An event at the start of the line that follows it."""
-    return replace(
-        event, start_s=next((line.start_s for line in lines if line.number > event.number), event.start_s)
-    )

@@ -2,11 +2,22 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.errors import ConfigError
 
-__all__ = ["SECTIONS", "SINGERS", "Event", "Line", "Lyrics", "Problem", "Word", "refuse", "stamp_text"]
+__all__ = [
+    "SECTIONS",
+    "SINGERS",
+    "Event",
+    "Line",
+    "Lyrics",
+    "Problem",
+    "Word",
+    "refuse",
+    "stamp_text",
+    "timed_events",
+]
 
 # Parts of a song and voices, by the number they have on frames; 0 is "not said".
 SECTIONS = ("intro", "verse", "prechorus", "chorus", "bridge", "instrumental", "outro")
@@ -103,6 +114,14 @@ class Problem:
     def row(self) -> dict[str, str | int]:
         """The problem as a row of a report."""
         return {"line": self.number, "kind": self.kind, "message": self.message}
+
+
+def timed_events(events: Sequence[Event], lines: Sequence[Line]) -> tuple[Event, ...]:
+    """Events at the start of the line that follows each in the file; None where no line does."""
+    return tuple(
+        replace(event, start_s=next((line.start_s for line in lines if line.number > event.number), None))
+        for event in events
+    )
 
 
 def refuse(problems: Sequence[Problem], *, name: str = "the lyrics") -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from core.errors import DataError
-from domains.music.lrc.events import Line, Lyrics, Word
+from domains.music.lrc.events import Line, Lyrics, Word, timed_events
 from domains.music.phones.phonemise import phones_of, words_of
 
 __all__ = ["Aligned", "Fitted", "align", "fit_lyrics"]
@@ -102,20 +102,21 @@ def fit_lyrics(
     Args:
         log_probs: (T, P) frame log-probabilities of a recogniser.
         frame_s: seconds a frame.
-        lyrics: lines in order; those of `unstamped` count as lines. Stamps they have are replaced.
+        lyrics: lines in the order of their stamps, or of the file where some have none. Stamps are replaced.
         label_of: label of an IPA phone; None where the recogniser has none, and the phone is passed over.
 
     Raises:
         DataError: no words, or more phones than frames.
         MissingExtra: a word needs espeak-ng, which is absent.
     """
-    rows = sorted([(line.number, line) for line in lyrics.lines], key=lambda row: row[0])
-    rows += [(number, Line(0.0, text, number=number)) for number, text in lyrics.unstamped]
-    rows.sort(key=lambda row: row[0])
+    rows = list(lyrics.lines)  # in time, so that a line with several stamps is sung where it stands
+    if lyrics.unstamped:
+        rows += [Line(0.0, text, number=number) for number, text in lyrics.unstamped]
+        rows.sort(key=lambda line: line.number)
     labels: list[int] = []
     pauses: list[bool] = []
     spans: list[tuple[int, str, int]] = []  # line index, word, first phone
-    for index, (_, line) in enumerate(rows):
+    for index, line in enumerate(rows):
         for word in line.text.split():
             phones = [phone for part in words_of(word) for phone in phones_of(part, language)]
             known = [n for n in map(label_of, phones) if n is not None]
@@ -133,11 +134,12 @@ def fit_lyrics(
         scores.setdefault(index, []).append(found.scores[first:end])
     lines = tuple(
         replace(line, start_s=words[index][0].start_s, words=tuple(words[index]))
-        for index, (_, line) in enumerate(rows)
+        for index, line in enumerate(rows)
         if index in words
     )
     means = tuple(float(torch.cat(scores[index]).mean()) for index in sorted(scores))
-    return Fitted(replace(lyrics, lines=lines, events=(), unstamped=()), means)
+    events = timed_events(lyrics.events, lines)
+    return Fitted(replace(lyrics, lines=lines, events=events, unstamped=()), means)
 
 
 def _states(

@@ -42,7 +42,7 @@ from domains.music.control import (
     tune_of,
 )
 from domains.music.control.reports import measured, summary, write_history
-from domains.music.frames import frames_of
+from domains.music.frames import frames_of, seconds_of
 from domains.music.generation import calls_of, embedded, prepared
 from domains.music.guidance import Counted
 from domains.music.mel import at_rate, log_mel
@@ -52,6 +52,7 @@ from domains.music.request import SongRequest
 from domains.music.workflows.making import prepare
 from domains.music.workflows.opening import Opened, open_song, open_tagger
 from domains.music.workflows.saving import Made, Writing, check_outputs, save_song, whole_frames
+from domains.music.workflows.telling import length_of
 
 __all__ = ["Asked", "control_file"]
 
@@ -141,7 +142,14 @@ def control_file(
     where, note = choose_device(request.device)
     opened = open_song(request.model, request.codec, where)
     check_outputs(writing, opened.model.net.stems)
-    scene = prepare(request.model_copy(update={"tile": False}), opened)
+    seconds, _ = length_of(request, opened.model.max_frames)
+    if frames_of(seconds) > opened.model.max_frames:
+        raise ConfigError(
+            f"control works on one canvas of {seconds_of(opened.model.max_frames):.1f} s, the song has "
+            f"{seconds:.1f} s.",
+            hint="Ask for a shorter one with --length.",
+        )
+    scene = prepare(request, opened)
     targets, warnings = asked.targets(opened.model, scene.frames)
     target: Any = next(iter(targets.values())) if len(targets) == 1 else Sum(targets)
     steps = scene.sampling.steps

@@ -1,7 +1,7 @@
 """What a request tells the model: lyrics on frames, the style, the length, and what is doubtful in them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +137,7 @@ def style_encoder(request: SongRequest, model: SongModel) -> StyleEncoder:
 
 
 def shifted(lyrics: Lyrics, seconds: float) -> Lyrics:
-    """Lyrics with every stamp moved; what comes to lie before 0 stands at 0."""
-    from dataclasses import replace
+    """Lyrics with every stamp moved; lines that come to lie before 0 are cut off, sections reach in."""
 
     def moved(time: float) -> float:
         return max(time + seconds, 0.0)
@@ -153,6 +152,7 @@ def shifted(lyrics: Lyrics, seconds: float) -> Lyrics:
             ),
         )
         for line in lyrics.lines
+        if line.start_s + seconds > -1e-6
     )
     events = tuple(
         event if event.start_s is None else replace(event, start_s=moved(event.start_s))

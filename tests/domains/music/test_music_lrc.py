@@ -270,6 +270,18 @@ def test_lyrics_get_the_times_at_which_their_words_are_sung() -> None:
         ("light", pytest.approx(1.0), pytest.approx(1.3)),
     ]
     assert fitted.scores == (0.0, 0.0)
+    assert fitted.lyrics.events == (Event("section", "verse", pytest.approx(0.2), 1),)
+
+
+def test_a_line_with_several_stamps_is_fitted_where_it_is_sung() -> None:
+    label_of: Callable[[str], int | None] = {"l": 1, "aɪ": 2, "t": 3, "h": 4, "eɪ": 5}.get
+    lyrics, _ = parse("[00:01.00][00:09.00]light\n[00:05.00]hay")
+    fitted = fit_lyrics(one_hot(1, 2, 3, 0, 4, 5, 0, 1, 2, 3), 0.1, lyrics, label_of)
+    assert [(line.text, line.start_s) for line in fitted.lyrics.lines] == [
+        ("light", 0.0),
+        ("hay", pytest.approx(0.4)),
+        ("light", pytest.approx(0.7)),
+    ]
 
 
 def test_alignment_refuses_what_cannot_be() -> None:
