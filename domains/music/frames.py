@@ -1,7 +1,7 @@
 """The clock of the music models: 22,050 samples and 21.533 latent frames a second.
 
-A frame is 1024 samples at 22.05 kHz and 2048 at 44.1 kHz: the same 21.533 Hz either way, so lyric stamps fall on
-the same frames in the small models and in the published one.
+A frame is 1024 samples at 22.05 kHz and 2048 at 44.1 kHz: the same 21.533 Hz either way, so lyric stamps fall
+on the same frames in the small models and in the published one.
 
 Source: Ning et al. 2025 (DiffRhythm), arXiv:2503.01183, section 3.2 (rate of the latents).
 """
