@@ -198,7 +198,7 @@ def quality(
     return rows
 
 
-def cost(teacher: SongModel, student: SongModel | None, codec: Any, repeats: int = 3) -> list[dict[str, Any]]:
+def cost(teacher: SongModel, student: SongModel | None, codec: Any, repeats: int = 2) -> list[dict[str, Any]]:
     """Least wall seconds of some repeats after a warm-up, over the seconds of song, decoding included."""
     torch.set_num_threads(2)
     rows = []
