@@ -1,8 +1,11 @@
 """suffuse music: the group.
 
-music_song      what a model makes: compose, edit, extend, loop, relyric, accompany, variation, reproduce,
-models music_lrc       lyrics: lrc check, draft, fit music_control   control music_codec     encode, decode
-music_data      data render, data import music_train     train codec, dit, tagger, recogniser; distil
+music_song      compose, edit, extend, loop, relyric, accompany, variation, reproduce, models
+music_lrc       lrc check, draft, fit
+music_control   control
+music_codec     encode, decode
+music_data      data render, import
+music_train     train codec, dit, tagger, recogniser; distil
 music_metrics   calibrate, evaluate
 """
 

@@ -16,14 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from core.denoise import Posterior
 from core.errors import ConfigError
 from core.metrics import mmd2, polynomial
 from core.plan.table import Plan
+from core.recompute import Recomputed
 from core.run import steps
 from core.state import Source
 from core.train.samples import Batch
@@ -66,27 +64,8 @@ class MMDFinetune:
     def __call__(self, denoiser: Any, batch: Batch, gen: Source) -> Tensor:
         """The one distance of the batch, given to each of its samples, (B,)."""
         x = denoiser.process.prior(batch.x0, gen, self.plan.start)
-        model = _Recomputed(denoiser) if self.checkpoint else denoiser
+        model = Recomputed(denoiser) if self.checkpoint else denoiser
         for step in steps(self.plan, model, x, cond=batch.cond):
             x = step.next
         made, real = self.features(x), self.features(batch.x0)
         return mmd2(made, real.to(made), self.kernel).expand(len(made))
-
-
-@dataclass(frozen=True)
-class _Recomputed:
-    """A denoiser that keeps its input only, and is called again for the gradient."""
-
-    denoiser: Any
-
-    @property
-    def process(self) -> Any:
-        return self.denoiser.process
-
-    def __call__(self, x: Any, t: Any, cond: Any = None) -> Posterior:
-        def mean(state: Any) -> Any:
-            return self.denoiser(state, t, cond).mean
-
-        if not torch.is_grad_enabled():
-            return Posterior(mean=mean(x))
-        return Posterior(mean=checkpoint(mean, x, use_reentrant=False))

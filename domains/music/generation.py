@@ -28,7 +28,7 @@ from domains.music.config import Sampling
 from domains.music.frames import seconds_of
 from domains.music.guidance import Counted, Given, evaluations, guided
 from domains.music.model import SongModel
-from domains.music.tiling import OVERLAP, filled
+from domains.music.tiling import filled, shared
 
 __all__ = [
     "Composed",
@@ -144,7 +144,8 @@ def compose(
         sampling: solver, steps, guidance; those of the model by default.
         negative: style (S,) to lead away from.
         near: latents (B, C, L) and a time in (0, 1]: begin there, with as much noise, not at noise alone.
-        overlap: frames that tiles share; a quarter of the canvas, at most 64, by default.
+        overlap: frames that tiles share; by default a quarter of the canvas, at most 64, or down to half of
+            that where it saves a tile.
         batched: the two calls of guidance as one on a doubled batch.
 
     Returns:
@@ -174,7 +175,7 @@ def compose(
                 progress("compose", step.number + 1, plan.evaluations, f"tile {pieces}")
         return x
 
-    share = min(OVERLAP, model.max_frames // 4) if overlap is None else overlap
+    share = shared(frames, model.max_frames) if overlap is None else overlap
     longest = model.max_frames if near is None else max(frames, model.max_frames)
     latents = filled(draw, cond, like, longest, overlap=share)
     return Composed(latents, counted.songs // count, pieces)

@@ -16,7 +16,7 @@ from torch import Tensor
 from core.errors import ConfigError
 from domains.music.frames import seconds_of
 
-__all__ = ["cut", "filled", "tiles"]
+__all__ = ["cut", "filled", "shared", "tiles"]
 
 BY_FRAME = ("phones", "sections", "singers", "valid", "context", "keep")  # last axis L
 OVERLAP = 64  # frames, 3 s
@@ -53,6 +53,20 @@ def tiles(hidden: Tensor, longest: int, *, overlap: int = OVERLAP) -> Iterator[t
         start = min(max(first - ahead, 0), frames - longest)
         left[start : start + longest] = False
         yield start, start + longest
+
+
+def shared(frames: int, longest: int) -> int:
+    """Frames that neighbouring tiles share by default: 64 or a quarter of a tile, whichever is less, and down
+    to half of that where it saves a tile.
+
+    With n tiles of T frames, n T - (n - 1) shared >= frames.
+    """
+    overlap = min(OVERLAP, longest // 4)
+    least = overlap // 2
+    if frames <= longest:
+        return overlap
+    count = -(-(frames - least) // (longest - least))
+    return min(overlap, (count * longest - frames) // (count - 1))
 
 
 def cut(cond: Mapping[str, Any], start: int, end: int) -> dict[str, Any]:

@@ -99,10 +99,13 @@ def train(
     Args:
         groups: training waves by group, (channels, samples), int16 or float32, such as voices, backings and
             mixes.
-        recipe: steps, crops, rates, losses. weights: how often a crop comes from each group; equal shares by
-        default. config: size of a new spectral codec. start: a codec to go on from, such as an Oobleck or
-        the result of the first stage; it is trained in place. frozen: leave its encoder as it is. objective:
-        instead of the recipe's loss, such as an adversarial one.
+        recipe: steps, crops, rates, losses.
+        weights: how often a crop comes from each group; equal shares by default.
+        config: size of a new spectral codec.
+        start: a codec to go on from, such as an Oobleck or the result of the first stage; it is trained in
+            place.
+        frozen: leave its encoder as it is.
+        objective: instead of the recipe's loss, such as an adversarial one.
 
     Returns:
         A checkpoint with the role "codec"; its latents are standardised only after `standardised`.

@@ -1,8 +1,8 @@
 """What a user asks of control, read from words and files: curves of loudness, tunes, forms.
 
-crescendo, decrescendo, swell, or a CSV file of `seconds,dB`        loudness
-a MIDI file                                                       melody
-letters such as ABA                                               structure
+loudness    crescendo, decrescendo, swell, dip, or a CSV file of `seconds,dB`
+melody      a MIDI file
+structure   letters such as ABA
 """
 
 import csv
@@ -34,8 +34,7 @@ def loudness_curve(asked: str | Path, frames: int) -> Tensor:
 
     Args:
         asked: a shape of `SHAPES`, or a CSV file with rows `seconds,dB`; straight lines between its points,
-        and
-            NaN, "does not matter", before the first and after the last.
+            and NaN, "does not matter", before the first and after the last.
 
     Raises:
         ConfigError: an unknown shape.

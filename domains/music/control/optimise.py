@@ -30,17 +30,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from core.denoise import Denoiser, Posterior
+from core.denoise import Denoiser
 from core.errors import ConfigError, NumericalError
 from core.plan.table import Plan
 from core.progress import Progress, silent
+from core.recompute import Recomputed
 from core.run import sample, steps
 from domains.music.control.heard import Heard, Reader
 from domains.music.control.targets import Target
 
-__all__ = ["Checkpointed", "ControlSettings", "Controlled", "Run", "Tried", "control", "rolled"]
+__all__ = ["ControlSettings", "Controlled", "Run", "Tried", "control", "rolled"]
 
 
 @dataclass(frozen=True)
@@ -163,26 +163,9 @@ class Controlled:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Checkpointed:
-    """A denoiser whose calls are repeated in the backward pass instead of being stored."""
-
-    denoiser: Denoiser
-
-    @property
-    def process(self) -> Any:
-        return self.denoiser.process
-
-    def __call__(self, x: Any, t: Any, cond: Any = None) -> Posterior:
-        def mean(state: Tensor) -> Tensor:
-            return self.denoiser(state, t, cond).mean
-
-        return Posterior(mean=checkpoint(mean, x, use_reentrant=False))
-
-
 def rolled(run: Run, x: Tensor, *, checkpointed: bool = True) -> Tensor:
     """The end of a run, differentiable by its start x (B, C, L): the core's own steps, with gradients."""
-    denoiser = Checkpointed(run.denoiser) if checkpointed else run.denoiser
+    denoiser = Recomputed(run.denoiser) if checkpointed else run.denoiser
     for step in steps(run.plan, denoiser, x, cond=run.cond):
         x = step.next
     return x

@@ -1,10 +1,11 @@
 """How close a decoded wave is to the original.
 
-    MR-STFT   mean over windows of 2048, 1024, 512 and 256 samples of the distance of magnitudes
-    (`codec.losses`) LSD       root of the mean squared difference of log power over bins, mean over frames,
-    dB SI-SDR    10 log10 |a x|^2 / |a x - y|^2 with a = <x, y> / |x|^2, dB MCD       10 / ln 10 sqrt(2
-    sum_{k=1..13} (c_k - c'_k)^2), mean over frames, dB, c the cosine transform of log-mel STOI
-    short-time objective intelligibility (pystoi), 0 to 1
+    MR-STFT   distance of magnitudes, mean over windows of 2048, 1024, 512 and 256 samples (`codec.losses`)
+    LSD       root of the mean squared difference of log power over bins, mean over frames, dB
+    SI-SDR    10 log10 |a x|^2 / |a x - y|^2 with a = <x, y> / |x|^2, dB
+    MCD       10 / ln 10 sqrt(2 sum_{k=1..13} (c_k - c'_k)^2), mean over frames, dB, with c the cosine
+              transform of the log-mel spectrum
+    STOI      short-time objective intelligibility (pystoi), 0 to 1
 
 Sources: Le Roux et al. 2019 (SI-SDR), arXiv:1811.02508, eq. 4; Kubichek 1993 (MCD),
 doi:10.1109/PACRIM.1993.407206; Taal et al. 2011 (STOI), doi:10.1109/TASL.2011.2114881. The MCD uses 64 mel

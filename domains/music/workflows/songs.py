@@ -17,7 +17,7 @@ from domains.music.lrc.parse import parse, read_lrc
 from domains.music.lrc.write import to_lrc
 from domains.music.request import SongRequest
 from domains.music.sidecar import read_sidecar, request_of, sidecar_path
-from domains.music.tiling import OVERLAP
+from domains.music.tiling import shared
 from domains.music.workflows.controlling import Asked, control_file
 from domains.music.workflows.making import Scene, make, prepare
 from domains.music.workflows.opening import Opened, digest, open_song
@@ -212,8 +212,8 @@ def _plan(
     calls = calls_of(model, scene.sampling)
     tiles = ""
     if scene.frames > model.max_frames:
-        share = OVERLAP if request.overlap_s is None else round(request.overlap_s * model.rate / model.hop)
-        shown = seconds_of(min(share, model.max_frames // 4))
+        share = shared(scene.frames, model.max_frames)
+        shown = seconds_of(share) if request.overlap_s is None else request.overlap_s
         tiles = (
             f"; longer than the model's {seconds_of(model.max_frames):.1f} s: tiles that overlap by "
             f"{shown:.1f} s"

@@ -16,6 +16,7 @@ from core.errors import ConfigError, DataError, NumericalError
 from core.flow_map import jumps
 from core.plan import ancestral, ddim, euler, heun
 from core.process import RectifiedFlow
+from core.recompute import Recomputed
 from core.run import sample
 from domains.music.codec import SpecVAE, SpecVAEConfig
 from domains.music.codec.specvae import PRESETS
@@ -53,7 +54,6 @@ from domains.music.control.features import (
     smoothed_plane,
     timbre,
 )
-from domains.music.control.optimise import Checkpointed
 from domains.music.control.reports import measured, summary, write_history
 from domains.music.control.targets import default_weights
 from domains.music.frames import FRAME_RATE, HOP, RATE
@@ -513,7 +513,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(gen: torch.Generator) -> None:
 def test_a_checkpointed_denoiser_is_the_denoiser(gen: torch.Generator) -> None:
     _, denoiser = tiny()
     x = torch.randn(4, 3, 6, generator=gen, dtype=torch.float64)
-    assert torch.equal(Checkpointed(denoiser)(x, 0.4).mean, denoiser(x, 0.4).mean)
+    assert torch.equal(Recomputed(denoiser)(x, 0.4).mean, denoiser(x, 0.4).mean)
 
 
 @pytest.mark.parametrize("space", ["wave", "spec"])

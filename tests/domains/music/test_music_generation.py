@@ -14,7 +14,7 @@ from core.state import Seeds
 from domains.music.config import Sampling
 from domains.music.generation import calls_of, compose, condition, plan_for, search_noise, times_for
 from domains.music.guidance import Counted, Guidance, evaluations, guided
-from domains.music.tiling import tiles
+from domains.music.tiling import shared, tiles
 from tests.domains.music.songs import random_model
 from tests.domains.music.toy_codec import ToyCodec
 
@@ -153,6 +153,18 @@ def test_tiles_cover_what_is_hidden_and_overlap() -> None:
     assert list(tiles(torch.zeros(10, dtype=torch.bool), 256)) == []
     with pytest.raises(ConfigError, match="leaves nothing of tiles of 100"):
         list(tiles(everything, 100, overlap=50))
+
+
+@pytest.mark.parametrize("frames", [200, 256, 257, 300, 448, 449, 480, 646, 1000, 6144])
+def test_tiles_share_less_where_that_saves_one(frames: int) -> None:
+    everything = torch.ones(frames, dtype=torch.bool)
+    share = shared(frames, 256)
+    count = len(list(tiles(everything, 256, overlap=share)))
+    assert 32 <= share <= 64
+    assert count == len(
+        list(tiles(everything, 256, overlap=32))
+    )  # as few as with half; with one frame more it would be one tile more
+    assert share == 64 or count < len(list(tiles(everything, 256, overlap=share + 1)))
 
 
 def test_a_long_song_is_made_of_tiles_that_are_told_where_they_are() -> None:
