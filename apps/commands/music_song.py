@@ -414,9 +414,10 @@ def models(as_json: AsJson = False) -> None:
     """List the parts that ship, and what they score; the hymns whose words ship."""
     from apps.show import show
     from domains.music.hymns import hymns
-    from domains.music.weights import SHIPPED, cards
+    from domains.music.weights import cards, summaries
 
-    show({"shipped": list(SHIPPED), "hymns": list(hymns()), "models": cards()}, as_json=as_json)
+    listed = {"models": summaries(), "hymns": [{"hymn": name} for name in hymns()]}
+    show({**listed, "scores": cards()} if as_json else listed, as_json=as_json)
 
 
 def _words(lrc: Path | None, hymn: str | None = None) -> str:

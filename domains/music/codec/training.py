@@ -8,7 +8,8 @@
 The published recipe has the second and third stage too: an encoder that was trained once, and a decoder
 trained on for restoration.
 
-Source: DiffRhythm, arXiv:2503.01183, section 3.2.
+Sources: DiffRhythm, arXiv:2503.01183, section 3.2; Rombach et al. 2022, arXiv:2112.10752, appendix G (latents
+rescaled to unit deviation, here per channel).
 """
 
 import json
