@@ -319,4 +319,7 @@ def test_nothing_is_overwritten_without_force(home: Path, capsys: pytest.Capture
 
 
 def test_what_ships_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "amazing-grace" in printed_plain(capsys, "models")["hymns"]
+    listed = printed_plain(capsys, "models")
+    assert {"hymn": "amazing-grace"} in listed["hymns"]
+    assert {row["part"] for row in listed["models"]} == {row["name"] for row in listed["scores"]}
+    assert all(row["measured"] and row["yardstick"] for row in listed["models"])

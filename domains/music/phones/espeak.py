@@ -18,6 +18,7 @@ import re
 import threading
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -220,10 +221,11 @@ def speak(text: str, voice: str, *, words_per_minute: int = 120, pitch_range: in
         library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
         blocks, events = _collector.blocks, _collector.events
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
-    ends = [start for start, _ in events[1:]] + [len(samples)]
+    # Positions are the library's own, rounded block by block: a phone never begins before the one before it.
+    starts = list(accumulate((min(start, len(samples)) for start, _ in events), max))
     phones = tuple(
-        Phone(ipa, start / RATE, min(end, len(samples)) / RATE)
-        for (start, ipa), end in zip(events, ends, strict=True)
+        Phone(ipa, start / RATE, end / RATE)
+        for (_, ipa), start, end in zip(events, starts, [*starts[1:], len(samples)], strict=True)
         if ipa
     )
     return Speech((samples / 32768).astype(np.float32), phones)
