@@ -145,6 +145,7 @@ def test_the_tuned_scale_is_the_best_of_those_tried_and_is_kept_when_asked(home:
     assert f'"scale": {report(out)["best_scale"]}' in json.dumps(card)
 
 
+@pytest.mark.slow
 def test_a_planted_spike_is_the_strangest_point(home: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(home / "sales.csv")
     frame["sold"] = pd.to_numeric(frame["sold"], errors="coerce")

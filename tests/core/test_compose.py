@@ -71,6 +71,7 @@ def test_the_plain_sum_is_biased_however_many_steps_are_taken(steps: int) -> Non
     assert distance > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "moved", "most"),
     [(200, False, 0.055), (50, True, 0.055), pytest.param(200, True, 0.05, marks=pytest.mark.slow)],
@@ -110,6 +111,7 @@ def moments_off(runs: int, n: int) -> tuple[Tensor, Tensor]:
     return off.mean(0), off.std(0) / runs**0.5
 
 
+@pytest.mark.slow
 def test_the_product_of_commuting_gaussians_is_the_closed_form_within_its_error() -> None:  # item 4
     off, error = moments_off(6, 4000)
     print(

@@ -129,6 +129,7 @@ def test_frames_are_fitted_forecast_and_filled(predictor: TSDiffPredictor) -> No
         predictor.impute(data, mask[:7])
 
 
+@pytest.mark.slow
 def test_windows_densities_and_refinements_come_from_the_same_model(predictor: TSDiffPredictor) -> None:
     assert predictor.synthesize(3).shape == (3, 24 + P)
     # Single precision rounds differently in batches of another size.

@@ -93,6 +93,7 @@ def test_a_stronger_gamma_leaves_a_darker_cavity(shipped: Priors) -> None:
     assert levels[0] > levels[1] + 1 > levels[2] + 2
 
 
+@pytest.mark.slow
 def test_the_batch_size_does_not_change_the_result(lines: Tensor, shipped: Priors) -> None:
     cine = torch.cat([lines * (1 - 0.1 * k) for k in range(4)] + [lines.flip(-1)])
     one, eight = run(cine, shipped, batch=1), run(cine, shipped, batch=8)

@@ -97,6 +97,7 @@ def test_more_angles_bring_the_reconstruction_nearer_to_the_truth() -> None:
     assert errors[1] < 0.9 * errors[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "nfe", "samples", "share"),
     [(DAPS(), 20, 4, 0.6), (PiGDM(), 20, 4, 0.6), (RED(), 60, 1, 0.3), (RedDiff(), 150, 1, 0.8)],
