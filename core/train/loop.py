@@ -18,8 +18,7 @@ import importlib.metadata
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from core.device import bare
 from core.errors import ConfigError, NumericalError
 from core.process import to_record
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.train.checkpoint import Checkpoint, Snapshot, newest_snapshot, save, save_snapshot
 from core.train.config import FitConfig, rate
 from core.train.distributed import Parallel, like, mean, own_part, place, spread, whole
@@ -157,7 +157,7 @@ class _Run:
         batch = self.config.batch
         numbers = own_part(range(self.step * batch, (self.step + 1) * batch))
         total = torch.zeros((), device=device)
-        with _global_draws(mixed_seed(seed, "network", self.step, place().rank), device):
+        with seeded(mixed_seed(seed, "network", self.step, place().rank), device):
             for part in _pieces(numbers, self.config.micro_batches):
                 x0, cond = data(part, seed)
                 noise = seeds_of(part, seed, "noise", device)
@@ -311,11 +311,3 @@ def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Mapping):
         return {key: _moved(part, device) for key, part in value.items()}
     return value.to(device) if isinstance(value, Tensor) else value
-
-
-@contextmanager
-def _global_draws(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from torch's global generator: seed it for one step, and put it back afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

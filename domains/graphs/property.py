@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from core.errors import CheckpointError, ConfigError, DataError
 from core.process import Product, from_record, to_record
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.state import Source, uniform
 from core.train.checkpoint import Checkpoint, fill, load
 from core.train.config import FitConfig
@@ -148,8 +149,7 @@ def train_property(
     if not len(rows) or not properties:
         raise DataError("a predictor needs graphs and at least one property.")
     cond, scales = standardised(tuple(properties), properties, len(rows))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = PropertyNet(graphs.kind.features, len(scales), depth=depth, nodes=width)
     model = _Model(net, process_of(process.nodes, process.edges)).to(device)
     config = FitConfig(

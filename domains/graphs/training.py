@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError, DataError
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.train.config import FitConfig
 from core.train.ema import EMA
 from core.train.loop import fit
@@ -120,8 +121,7 @@ def build(kind: Kind, config: GraphConfig) -> nn.Module:
 
 def denoiser_for(kind: Kind, config: GraphConfig, moments: Moments, *, seed: int = 0) -> GraphDenoiser:
     """An untrained denoiser; its first weights are a function of the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = build(kind, config)
     spread = float(np.sqrt(np.mean([*np.square(moments.node_std), *[moments.edge_std**2] * kind.max_nodes])))
     return GraphDenoiser(

@@ -24,6 +24,7 @@ from core.errors import CheckpointError, ConfigError, ModelMismatch
 from core.process import Masking, from_record
 from core.process.masking import tokens_and_free, with_tokens
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.state import Source, uniform
 from core.train import EMA, Batch, FitConfig, fit, seeds_of
 from core.train.checkpoint import Checkpoint, fill, load, save
@@ -122,8 +123,7 @@ def train_energy(
     if blocks.length != model.length:
         raise ConfigError(f"blocks are of {blocks.length} tokens, the model of {model.length}.")
     predictor = model.denoiser
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         energy = PairEnergy.from_predictor(predictor).requires_grad_(True)
     samples = TextSamples(BlockSamples(blocks))
     watched = samples if held is None else TextSamples(BlockSamples(held))

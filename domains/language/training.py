@@ -13,6 +13,7 @@ from core.nets.transformer import block_causal
 from core.process import Masking, UniformTokens
 from core.process.masking import tokens_and_free
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.state import Source, uniform
 from core.train import EMA, Batch, FitConfig, fit
 from core.train.token_loss import TokenLoss
@@ -112,8 +113,7 @@ def block_nats(net: TextNet, tokens: Tensor, hidden: Tensor, block: int) -> Tens
 
 def untrained(config: TextConfig, vocab: int, *, seed: int = 0) -> TextDenoiser:
     """The network of a configuration with its first weights, a function of the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = TextNet(
             vocab, **config.net.model_dump(), causal=config.kind == "causal", timed=config.kind == "uniform"
         )

@@ -25,6 +25,7 @@ from core.denoise import Denoiser, Posterior, wrap
 from core.errors import ConfigError, DataError
 from core.process import RectifiedFlow
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.state import Source, batch_size
 from core.train import EMA, Batch, Consistency, FitConfig, Trajectory, fit
 from domains.music.conditions import hiding, masked
@@ -100,8 +101,7 @@ def student_of(teacher: SongModel, *, seed: int = 0) -> SongDiT:
     Args:
         seed: of the first layers of the two clocks.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = SongDiT(**{**teacher.net.config, "student": True})
     missing, extra = net.load_state_dict(teacher.net.state_dict(), strict=False)
     if extra or any(not name.startswith(("ends.", "stress.")) for name in missing):

@@ -16,6 +16,7 @@ import torch
 from core.denoise import Wrapped, wrap
 from core.errors import CheckpointError, ModelMismatch
 from core.process import RectifiedFlow
+from core.seeded import seeded
 from core.train import Checkpoint, denoiser_of, load, save
 from domains.music.config import SongConfig, checked
 from domains.music.dit import SongDiT
@@ -108,8 +109,7 @@ def network(config: SongConfig, *, style: int | None = None, student: bool = Fal
     Args:
         style: length of a style vector, where its encoder sets it.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return SongDiT(
             config.channels * config.stems,
             stems=config.stems,

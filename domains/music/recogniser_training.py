@@ -25,6 +25,7 @@ from torch import Tensor
 from core.errors import DataError
 from core.extras import require
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.state import Source
 from core.train.checkpoint import Checkpoint
 from core.train.config import FitConfig
@@ -280,8 +281,7 @@ def train_recogniser(
         The model with its averaged weights, and the record of its training.
     """
     chosen = settings or RecogniserTraining()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         model = Recogniser(net)
     config = FitConfig(
         steps=chosen.steps,

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from core.device import bare
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.state import Source
 from core.train.checkpoint import Checkpoint
 from core.train.config import FitConfig
@@ -139,8 +140,7 @@ def train_tagger(
         The model with its averaged weights, and the record of its training.
     """
     chosen = settings or TaggerTraining()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         model = Tagger(net)
     config = FitConfig(
         steps=chosen.steps,

@@ -21,6 +21,7 @@ from core.denoise import Wrapped, wrap
 from core.errors import ConfigError, DataError
 from core.process import LinearBetas
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.train.checkpoint import Checkpoint, load, newest_snapshot, save
 from core.train.config import FitConfig
 from core.train.distributed import place
@@ -254,8 +255,7 @@ def build(prepared: Prepared, config: TrainConfig, seed: int) -> Wrapped:
     shape = prepared.shape
     conditional = config.kind != "tsdiff"
     flow = config.kind == "tsflow"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = Backbone(
             1 if conditional else shape.channels,
             hidden=config.hidden,

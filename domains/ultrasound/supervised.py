@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from core.process import Karras
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.state import Source
 from core.train.config import FitConfig
 from core.train.ema import EMA
@@ -68,8 +69,7 @@ def train_supervised(
         tissue, haze: frames (n, sample, line), RF or IQ; any haze meets any tissue.
         config: network, patch and schedule, as for a prior of the same size.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         model = Supervised(build_net(config, 2 if tissue.is_complex() else 1))
 
     def draw(gen: torch.Generator) -> Batch:

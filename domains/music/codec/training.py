@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from core.errors import DataError
 from core.process import RectifiedFlow
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.train.checkpoint import Checkpoint, fill
 from core.train.config import FitConfig
 from core.train.ema import EMA
@@ -229,8 +230,7 @@ def filled(checkpoint: Checkpoint, codec: nn.Module) -> nn.Module:
 
 def _new(config: SpecVAEConfig, groups: Mapping[str, Sequence[Tensor]], count: int, seed: int) -> SpecVAE:
     """A spectral codec that begins with the principal components of an even share of every group."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         codec = SpecVAE(config)
         gen = torch.Generator().manual_seed(seed)
         length = HOP * min(32, *(wave.shape[-1] // HOP for group in groups.values() for wave in group))

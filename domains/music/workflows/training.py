@@ -18,6 +18,7 @@ from core.device import choose_device
 from core.errors import ConfigError, DataError, unknown
 from core.outlook import Outlook, Ready, at_once
 from core.progress import Progress, silent
+from core.seeded import seeded
 from domains.music.codec import PRESETS as CODECS
 from domains.music.codec import chunked, save_codec
 from domains.music.codec.latents import INDEX, encode_corpus, encoder_digest
@@ -91,8 +92,7 @@ def train_codec_file(
     save_codec(folder / "codec.safetensors", codec, checkpoint)
     _draw_loss(folder)
     held = _held_mixes(corpus)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         first = SpecVAE(CODECS[preset]).eval()
     return {
         "codec": str(folder / "codec.safetensors"),

@@ -19,6 +19,7 @@ from core.denoise import Wrapped, wrap
 from core.errors import CheckpointError, ConfigError, DataError
 from core.process import Karras
 from core.progress import Progress, silent
+from core.seeded import seeded
 from core.train.checkpoint import Checkpoint, denoiser_of, load
 from core.train.config import FitConfig
 from core.train.ema import EMA
@@ -133,8 +134,7 @@ def train_picture_prior(
         )
     pictures = pictures.float()
     std = data_std(pictures) if start is None else start.denoiser.data_std
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         net = build_net(config, 1)
     if start is not None:
         net.load_state_dict(start.denoiser.net.state_dict())  # type: ignore[union-attr]
