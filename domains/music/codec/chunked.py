@@ -22,15 +22,13 @@ from domains.music.codec.protocol import Law, fitted
 
 __all__ = ["decode", "encode"]
 
-FRAMES = 256  # latent frames of a piece, 11.9 s
 
-
-def encode(codec: Any, wave: Tensor, *, frames: int = FRAMES) -> Law:
+def encode(codec: Any, wave: Tensor, *, frames: int | None = None) -> Law:
     """The law that `codec.encode` gives, made piece by piece.
 
     Args:
         wave: (B, channels, samples).
-        frames: latent frames of a piece, overlaps included.
+        frames: latent frames of a piece, overlaps included; the codec's `piece` if None.
 
     Raises:
         ConfigError: pieces no longer than four times the codec's reach.
@@ -40,16 +38,16 @@ def encode(codec: Any, wave: Tensor, *, frames: int = FRAMES) -> Law:
     def piece(start: int, stop: int) -> Tensor:
         return torch.stack(codec.encode(whole[..., start * codec.hop : stop * codec.hop]), 1)
 
-    joined = _joined(piece, whole.shape[-1] // codec.hop, frames, codec.reach)
+    joined = _joined(piece, whole.shape[-1] // codec.hop, frames or codec.piece, codec.reach)
     return Law(joined[:, 0], joined[:, 1])
 
 
-def decode(codec: Any, latent: Tensor, *, frames: int = FRAMES) -> Tensor:
+def decode(codec: Any, latent: Tensor, *, frames: int | None = None) -> Tensor:
     """The wave that `codec.decode` gives, its network run piece by piece.
 
     Args:
         latent: (B, C, L), standardised.
-        frames: latent frames of a piece, overlaps included.
+        frames: latent frames of a piece, overlaps included; the codec's `piece` if None.
 
     Raises:
         ConfigError: pieces no longer than four times the codec's reach.
@@ -58,7 +56,7 @@ def decode(codec: Any, latent: Tensor, *, frames: int = FRAMES) -> Tensor:
     def piece(start: int, stop: int) -> Tensor:
         return codec.outline(latent[..., start:stop])
 
-    return codec.voiced(_joined(piece, latent.shape[-1], frames, codec.reach))
+    return codec.voiced(_joined(piece, latent.shape[-1], frames or codec.piece, codec.reach))
 
 
 def _joined(piece: Callable[[int, int], Tensor], length: int, frames: int, reach: int) -> Tensor:

@@ -116,6 +116,7 @@ class Oobleck(nn.Module):
         widths = [config.width * m for m in config.multipliers]
         steps = list(zip([config.width, *widths[:-1]], widths, config.strides, strict=True))
         self.reach = -(-_reach(config.strides) // self.hop) + 1
+        self.piece = 256
         self.encoder = nn.Sequential(
             weight_norm(nn.Conv1d(config.wave_channels, config.width, 7, padding=3)),
             *(_down(before, after, stride) for before, after, stride in steps),

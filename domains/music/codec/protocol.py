@@ -38,6 +38,7 @@ class Codec(Protocol):
         wave_channels: of the wave, 1 or 2.
         reach: latent frames on either side that one frame of the result can depend on, of encoder and decoder
             alike; pieces that overlap by it lose nothing.
+        piece: latent frames that are worth running at once: memory against overlaps that run twice.
     """
 
     rate: int
@@ -45,6 +46,7 @@ class Codec(Protocol):
     channels: int
     wave_channels: int
     reach: int
+    piece: int
 
     def encode(self, wave: Tensor) -> Law:
         """Latents of waves (B, wave_channels, samples); the last frame is filled up with silence."""

@@ -87,16 +87,23 @@ def refined(magnitude: Tensor, phase: Tensor, rounds: int) -> Tensor:
     Source: Perraudin, Balazs & Sondergaard 2013, doi:10.1109/WASPAA.2013.6701851, algorithm 1, alpha = 0.99.
     """
     with torch.no_grad():
-        shape, turned = phase.shape, _turned(phase)
-        mag = magnitude.reshape(-1, *shape[-2:])
-        angle = phase.reshape(mag.shape)
-        unit = torch.complex(angle.cos() * turned, angle.sin() * turned)
+        mag = magnitude.reshape(-1, *phase.shape[-2:])
+        angle, turned = phase.reshape(mag.shape), _turned(phase).expand(mag.shape)
+        size = mag * turned if rounds else turned
+        spectrum = torch.complex(angle.cos().mul_(size), angle.sin().mul_(size))
         last: Tensor | None = None
-        for _ in range(rounds):
-            found = _cut(_glued(mag * unit))
-            unit = (found if last is None else torch.lerp(last, found, 1 + MOMENTUM)).sgn()
-            last = found
-        return (unit * turned).reshape(shape)
+        for n in range(rounds):
+            found = torch.view_as_real(_cut(_glued(spectrum)))
+            mixed = found.clone() if last is None else last.lerp_(found, 1 + MOMENTUM)
+            one = _inverse_size(mixed).mul_(turned if n == rounds - 1 else mag)
+            spectrum, last = torch.view_as_complex(mixed.mul_(one[..., None])), found
+        return spectrum.reshape(phase.shape)
+
+
+def _inverse_size(pair: Tensor) -> Tensor:
+    """1 / |S| of real and imaginary parts (*, 2); where S is zero, a number that leaves it zero."""
+    real, imaginary = pair.unbind(-1)
+    return real.square().addcmul_(imaginary, imaginary).clamp_(min=1e-30).rsqrt_()
 
 
 def _cut(wave: Tensor) -> Tensor:
@@ -160,8 +167,8 @@ def owners(level: Tensor) -> Tensor:
     last = torch.minimum((where[:-1] + where[1:]) // 2 + 1, ends[:-1])
     same = ends[:-1] == ends[1:]
     until = torch.cat([torch.where(same, last, ends[:-1]), ends[-1:]])
-    own = where.repeat_interleave(until.diff(prepend=until.new_zeros(1)), output_size=level.numel())
-    return (own % bins).reshape(level.shape)
+    size = until.diff(prepend=until.new_zeros(1))
+    return (where % bins).repeat_interleave(size, output_size=level.numel()).reshape(level.shape)
 
 
 def integrate(level: Tensor, advances: Tensor, tilts: Tensor) -> Tensor:
@@ -202,5 +209,7 @@ def _added(cut: Tensor) -> Tensor:
     """Overlap-add of frames (n, T, 1024) at every 256 samples, (n, 256 (T - 1) + 1024)."""
     n, count, _ = cut.shape
     parts = cut.reshape(n, count, WINDOW // STEP, STEP).unbind(2)
-    last = len(parts) - 1
-    return torch.stack([F.pad(part, (0, 0, i, last - i)) for i, part in enumerate(parts)]).sum(0).flatten(1)
+    out = cut.new_zeros(n, count + len(parts) - 1, STEP)
+    for i, part in enumerate(parts):
+        out[:, i : i + count] += part
+    return out.flatten(1)

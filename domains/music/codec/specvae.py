@@ -166,6 +166,7 @@ class SpecVAE(nn.Module):
         # Three slow frames a slow block, three fast ones a fast block, and the ends of the window.
         fast, slow = (max(config.encoder[i], config.decoder[i]) for i in (0, 1))
         self.reach = 3 * slow + -(-3 * fast // STRIDE) + 2
+        self.piece = 1024
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.refine = REFINE

@@ -9,7 +9,7 @@ from domains.music.codec import Law
 
 
 class ToyCodec:
-    rate, hop, wave_channels, reach = 22050, 1024, 1, 0
+    rate, hop, wave_channels, reach, piece = 22050, 1024, 1, 0, 256
 
     def __init__(self, channels: int = 4) -> None:
         self.channels = channels
