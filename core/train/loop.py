@@ -19,6 +19,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -95,37 +96,35 @@ def fit(
     denoiser = spread(denoiser.train(), parallel)
     run = _Run(denoiser, config, snapshot)
     target = _target(objective, config)
-    log = RunLog(folder if place().rank == 0 else None, run.step)
     saved_at, last_good = time.monotonic(), _name(snapshot)
     device = next(run.net.parameters()).device
-    while run.step < config.steps:
-        step, lr = run.step, rate(config, run.step)
-        if target is not None:
-            target.load_state_dict(run.sampled())
-        loss = run.gradients(objective, denoiser, data, seed, device)
-        late = config.every_seconds is not None and time.monotonic() - saved_at >= config.every_seconds
-        due = torch.tensor(float(late and place().rank == 0), device=device, dtype=torch.float64)
-        loss, due = mean(torch.stack([loss.to(torch.float64), due])).tolist()
-        norm = run.clip()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            log.close()
-            raise NumericalError(
-                f"the loss is {loss:g} and its gradient's norm {norm:g} at step {step + 1} "
-                f"(learning rate {lr:.3g}); the last good snapshot is {last_good}.",
-                hint="Lower lr, lengthen warmup, or look for values in the data that are not finite.",
-            )
-        run.update(lr, loss)
-        if run.step % config.log_every == 0 or run.step == config.steps:
-            log.write({"step": run.step, "loss": loss, "lr": lr, "grad_norm": norm})
-        regular = config.every_steps is not None and run.step % config.every_steps == 0
-        if folder is not None and (regular or due > 0 or run.step == config.steps):
-            state = run.snapshot(settings)
+    with closing(RunLog(folder if place().rank == 0 else None, run.step)) as log:
+        while run.step < config.steps:
+            step, lr = run.step, rate(config, run.step)
+            if target is not None:
+                target.load_state_dict(run.sampled())
+            loss = run.gradients(objective, denoiser, data, seed, device)
+            late = config.every_seconds is not None and time.monotonic() - saved_at >= config.every_seconds
+            due = torch.tensor(float(late and place().rank == 0), device=device, dtype=torch.float64)
+            loss, due = mean(torch.stack([loss.to(torch.float64), due])).tolist()
+            norm = run.clip()
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise NumericalError(
+                    f"the loss is {loss:g} and its gradient's norm {norm:g} at step {step + 1} "
+                    f"(learning rate {lr:.3g}); the last good snapshot is {last_good}.",
+                    hint="Lower lr, lengthen warmup, or look for values in the data that are not finite.",
+                )
+            run.update(lr, loss)
+            if run.step % config.log_every == 0 or run.step == config.steps:
+                log.write({"step": run.step, "loss": loss, "lr": lr, "grad_norm": norm})
+            regular = config.every_steps is not None and run.step % config.every_steps == 0
+            if folder is not None and (regular or due > 0 or run.step == config.steps):
+                state = run.snapshot(settings)
+                if place().rank == 0:
+                    save_snapshot(folder, state, keep=config.keep)
+                saved_at, last_good = time.monotonic(), _name(state)
             if place().rank == 0:
-                save_snapshot(folder, state, keep=config.keep)
-            saved_at, last_good = time.monotonic(), _name(state)
-        if place().rank == 0:
-            progress(stage, run.step, config.steps, f"loss {run.shown:.4g}")
-    log.close()
+                progress(stage, run.step, config.steps, f"loss {run.shown:.4g}")
     checkpoint = _checkpoint(run, denoiser, process_record, settings, card or {})
     if folder is not None and place().rank == 0:
         save(folder / "model.safetensors", checkpoint)

@@ -17,6 +17,7 @@ import torch
 from core.errors import CheckpointError, ConfigError
 from core.train.checkpoint import Checkpoint, newest_snapshot
 from core.train.config import FitConfig
+from core.train.log import RunLog
 from tests.core.train.tiny_run import CONFIG, tell, train
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,6 +58,19 @@ def test_a_stopped_run_resumes_to_the_same_bits(step: int, tmp_path: Path, throu
     again = train(folder=tmp_path, resume=True)
     assert same(again, through)
     assert again.training == through.training
+
+
+def test_a_stopped_run_closes_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs: list[RunLog] = []
+
+    class Kept(RunLog):
+        def __init__(self, folder: Path | None, step: int) -> None:
+            super().__init__(folder, step)
+            logs.append(self)
+
+    monkeypatch.setattr("core.train.loop.RunLog", Kept)
+    stopped(tmp_path, 4)
+    assert [log.file.closed for log in logs if log.file is not None] == [True]
 
 
 def test_the_last_weights_are_the_same_too(tmp_path: Path) -> None:
