@@ -4,12 +4,14 @@ One line per group below; a group is a module of `apps/commands` with `app = typ
 nothing heavy before one of its commands runs.
 """
 
+import functools
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.main
 
 from apps.commands import bench, data, demo, doctor, graphs, language, music, runs, timeseries, ultrasound
 from core.errors import SuffuseError
@@ -52,6 +54,12 @@ def suffuse(
     """Diffusion models for the sciences: each group below is one field or one service."""
 
 
+@functools.cache
+def _command() -> Any:
+    """The command that `app` describes. Making it reads every signature there is, 0.2 s of a core."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and turn every outcome into an exit code.
 
@@ -63,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     debug = "--debug" in arguments
     try:
-        app([word for word in arguments if word != "--debug"], prog_name="suffuse")
+        _command()([word for word in arguments if word != "--debug"], prog_name="suffuse")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if code == 130:

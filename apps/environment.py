@@ -1,5 +1,6 @@
 """What a run depends on besides its settings: versions, the checkout, the machine."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -50,8 +51,9 @@ LIBRARIES = {
 """Import name to distribution name of the libraries whose versions a run records."""
 
 
+@functools.cache
 def version_of(distribution: str) -> str | None:
-    """Version of an installed distribution, None when it is not installed."""
+    """Version of an installed distribution, None when it is not installed; read once a process."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -78,8 +80,10 @@ def loaded() -> dict[str, Any]:
     return {"threads": torch.get_num_threads() if torch else None, "versions": versions}
 
 
+@functools.cache
 def git_state() -> tuple[str | None, bool | None]:
-    """Revision of the checkout this program runs from, and whether tracked files differ from it.
+    """Revision of the checkout this program runs from, and whether tracked files differ from it; asked once a
+    process, since a running program does not follow its checkout.
 
     (None, None) when the program is installed without its checkout, or git is absent.
     """

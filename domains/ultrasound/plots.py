@@ -24,6 +24,8 @@ from domains.ultrasound.panels import (
     style,
     tallness,
     write_csv,
+    write_image_csv,
+    write_levels_csv,
 )
 
 __all__ = ["plot_bmode", "plot_comparison", "plot_histograms", "plot_scores"]
@@ -55,7 +57,7 @@ def plot_bmode(
         if rois:
             roi_legend(fig, rois)
         fig.savefig(out)
-    return out, write_csv(out, None, ([f"{v:.3f}" for v in row] for row in image))
+    return out, write_levels_csv(out, image)
 
 
 def plot_comparison(
@@ -99,19 +101,18 @@ def plot_comparison(
     with style():
         fig = figure(3.8 * len(panels), 2.9 * tallness(first, extent_mm) + 1.0)
         axes = fig.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-        rows: list[list[str]] = []
+        shown: dict[str, Array] = {}
         for ax, (name, values, cmap, limits, unit) in zip(axes, panels, strict=True):
             image = _image(values, name, first.shape)
             draw_panel(fig, ax, image, extent_mm, cmap=cmap, span=limits or from_zero(image), unit=unit)
             draw_outlines(ax, rois or {}, image.shape, extent_mm)
             ax.set_title(name)
             ax.label_outer()
-            rows += [[name, str(i), *(f"{v:.5g}" for v in line)] for i, line in enumerate(image)]
+            shown[name] = image
         if rois:
             roi_legend(fig, rois)
         fig.savefig(out)
-    header = ["panel", "row", *(f"col_{c}" for c in range(first.shape[1]))]
-    return out, write_csv(out, header, rows)
+    return out, write_image_csv(out, shown)
 
 
 def plot_scores(

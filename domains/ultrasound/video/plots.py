@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from core.errors import DataError
-from domains.ultrasound.panels import Extent, draw_panel, figure, from_zero, style, tallness, write_csv
+from domains.ultrasound.panels import (
+    Extent,
+    draw_panel,
+    figure,
+    from_zero,
+    style,
+    tallness,
+    write_image_csv,
+)
 
 __all__ = ["plot_pictures"]
 
@@ -34,7 +42,6 @@ def plot_pictures(
         raise DataError("there is no picture to draw.")
     panels = {**pictures_db, **({} if difference_db is None else {"difference": difference_db})}
     first = next(iter(panels.values()))
-    rows: list[list[str]] = []
     with style():
         fig = figure(3.8 * len(panels), 2.9 * tallness(first, extent_mm) + 1.0)
         axes = fig.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -44,6 +51,5 @@ def plot_pictures(
             draw_panel(fig, ax, image, extent_mm, cmap="gray" if grey else "viridis", span=span, unit="dB")
             ax.set_title(name)
             ax.label_outer()
-            rows += [[name, str(i), *(f"{v:.5g}" for v in line)] for i, line in enumerate(image)]
         fig.savefig(out)
-    return out, write_csv(out, ["panel", "row", *(f"col_{c}" for c in range(first.shape[1]))], rows)
+    return out, write_image_csv(out, panels)
