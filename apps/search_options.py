@@ -1,22 +1,35 @@
 """The options of noise search, the same in every command that samples.
 
     --search random|zero-order|paths --verifier NAME[,NAME] --budget N [--second NAME]
+    --search 8          short for the best of 8 independent runs
 
 A domain brings its verifiers by name; `chosen` turns the options into settings, or into None where no search
 was asked for.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Budget", "SearchMethod", "Second", "VerifierNames", "chosen"]
+__all__ = [
+    "RUNS",
+    "Budget",
+    "SearchMethod",
+    "Second",
+    "VerifierNames",
+    "chosen",
+    "method_of",
+    "refuse_without_search",
+]
+
+RUNS = 16  # that a search may take where no budget is given
 
 SearchMethod = Annotated[
     str | None,
     typer.Option(
         "--search",
-        help="random, zero-order or paths: spend evaluations on choosing the noise.",
+        help="random, zero-order or paths: spend evaluations on choosing the noise; 8: the best of 8 runs.",
         show_default="no search",
     ),
 ]
@@ -40,6 +53,27 @@ Budget = Annotated[
 ]
 
 
+def method_of(text: str, budget: int | None = None) -> tuple[str, int]:
+    """The method that `--search` names, and the runs that it may take.
+
+    Raises:
+        ConfigError: fewer than one run, or a number of runs beside a budget.
+    """
+    from core.errors import ConfigError
+
+    try:
+        runs = int(text)
+    except ValueError:
+        return text, RUNS
+    if runs < 1:
+        raise ConfigError(
+            f"a search takes 1 run or more, got {runs}.", hint="Ask for some, as in --search 8."
+        )
+    if budget is not None:
+        raise ConfigError("a number of runs and a budget were both given.", hint="Leave out --budget.")
+    return "random", runs
+
+
 def chosen(method: str | None, verifier: str | None, budget: int | None, *, steps: int) -> Any:
     """Settings of the search, or None.
 
@@ -53,10 +87,22 @@ def chosen(method: str | None, verifier: str | None, budget: int | None, *, step
     from core.infer.search import Search
 
     if method is None:
-        if verifier is not None or budget is not None:
-            given = "--verifier" if verifier is not None else "--budget"
-            raise ConfigError(f"{given} was given without a search.", hint="Add --search random.")
+        refuse_without_search({"--verifier": verifier, "--budget": budget})
         return None
+    name, runs = method_of(method, budget)
     if verifier is None:
         raise ConfigError("a search needs to know what to look for.", hint="Add --verifier NAME.")
-    return Search(method, 16 * steps if budget is None else budget)  # type: ignore[arg-type]  # checked there
+    return Search(name, runs * steps if budget is None else budget)  # type: ignore[arg-type]  # checked there
+
+
+def refuse_without_search(options: Mapping[str, Any]) -> None:
+    """Refuse options of a search where none was asked for.
+
+    Raises:
+        ConfigError: one was given; it is named.
+    """
+    from core.errors import ConfigError
+
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(f"{name} was given without a search.", hint="Add --search random.")

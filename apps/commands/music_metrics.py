@@ -5,13 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from apps.commands.music_options import Codec, DryRun, ready_of
+from apps.commands.music_options import Calibration, Codec, DryRun, Recogniser, Tagger, ready_of
 from apps.options import AsJson, Force, Quiet, Seed
 
 app = typer.Typer()
 
-Recogniser = Annotated[str, typer.Option("--recogniser", help="Folder or file; else the shipped one.")]
-Tagger = Annotated[str, typer.Option("--tagger", help="Folder or file; else the shipped one.")]
 Suite = ("song", "codec", "control")
 
 
@@ -71,10 +69,7 @@ def evaluate(
         Path | None,
         typer.Option("--against", help="Corpus whose test songs are the reference.", show_default=False),
     ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option("--calibration", help="Run folder of calibrate.", show_default="the shipped one"),
-    ] = None,
+    calibration: Calibration = None,
     recogniser: Recogniser = "recogniser",
     tagger: Tagger = "tagger",
     codec: Codec = None,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from apps.claim import Claim
     from core.outlook import Outlook, Ready
 
-__all__ = ["given", "ready_of", "sampling_of", "spans_from"]
+__all__ = ["given", "ready_of", "sampling_of", "sections_from", "spans_from"]
 
 Model = Annotated[
     str, typer.Option("--model", help="Run folder or file of a song model, or one that ships: song, student.")
@@ -23,6 +23,10 @@ Out = Annotated[
     Path, typer.Option("--out", "-o", help="Song to write: .flac, .wav, .mp3 or .ogg.", show_default=False)
 ]
 Source = Annotated[Path, typer.Option("--in", help="Recording to work on.", show_default=False)]
+Span = Annotated[
+    list[str] | None,
+    typer.Option("--span", help="start:end in seconds, may be repeated; :5 and 90: are edges."),
+]
 Lrc = Annotated[
     Path | None, typer.Option("--lrc", help="Lyrics with time stamps.", show_default="instrumental")
 ]
@@ -90,6 +94,12 @@ Voice = Annotated[
 Backing = Annotated[
     Path | None,
     typer.Option("--backing", help="The recording's accompaniment alone.", show_default="beside it"),
+]
+Recogniser = Annotated[str, typer.Option("--recogniser", help="Folder or file; else the shipped one.")]
+Tagger = Annotated[str, typer.Option("--tagger", help="Folder or file; else the shipped one.")]
+Calibration = Annotated[
+    Path | None,
+    typer.Option("--calibration", help="Run folder of calibrate.", show_default="the shipped one"),
 ]
 Folder = Annotated[Path | None, typer.Option("--run", help="Run folder.", show_default="beside OUT")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, write nothing.")]

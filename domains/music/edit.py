@@ -3,8 +3,7 @@
     edit         new music, and words, in spans
     extend       more before and after
     loop         the end made to lead into the beginning
-    relyric      new words on the music that is there (two stems)
-    accompany    new music under the voice that is there (two stems)
+    redraw       one stem of two: new words on the music that is there, or new music under the voice
     variation    the song again, from as much noise as asked; nothing is kept
     stitch       two songs with a passage between
 
@@ -33,14 +32,15 @@ from domains.music.generation import Composed, compose
 from domains.music.model import SongModel
 
 __all__ = [
+    "BACKING",
+    "VOICE",
     "Edited",
     "Studio",
-    "accompany",
     "decoded",
     "edit",
     "extend",
     "loop",
-    "relyric",
+    "redraw",
     "stitch",
     "variation",
 ]
@@ -102,36 +102,31 @@ def edit(
     return _filled(studio, canvas, cond, gen)
 
 
-def relyric(
+def redraw(
     studio: Studio,
     wave: Tensor,
     cond: Mapping[str, Any],
     gen: Source,
+    stem: int,
     *,
     spans: Sequence[tuple[float, float]] = ((-1.0, -1.0),),
 ) -> Edited:
-    """Sing other words on the same music: the voice is drawn anew in the spans, the backing stays.
+    """Draw one stem anew in the spans; the other stays.
+
+    Args:
+        stem: `VOICE` sings other words on the same music, `BACKING` plays other music under the same voice.
 
     Raises:
-        ConfigError: a model of one stem.
+        ConfigError: a model of one stem, or a span that cannot be.
     """
-    return _one_stem(studio, wave, cond, gen, spans, VOICE)
-
-
-def accompany(
-    studio: Studio,
-    wave: Tensor,
-    cond: Mapping[str, Any],
-    gen: Source,
-    *,
-    spans: Sequence[tuple[float, float]] = ((-1.0, -1.0),),
-) -> Edited:
-    """Play other music under the same voice.
-
-    Raises:
-        ConfigError: a model of one stem.
-    """
-    return _one_stem(studio, wave, cond, gen, spans, BACKING)
+    if studio.model.net.stems != 2:
+        raise ConfigError(
+            "this model draws a mix; one part of it cannot be drawn alone.", hint="Use a model of two stems."
+        )
+    canvas = canvas_of(studio.model, studio.codec, wave)
+    for first, last in _samples(studio, spans, canvas.wave.shape[1]):
+        canvas = canvas.without(first, last, studio.codec.hop, stem=stem)
+    return _filled(studio, canvas, cond, gen)
 
 
 def extend(
@@ -255,24 +250,6 @@ def decoded(studio: Studio, latents: Tensor) -> Tensor:
     stems = studio.model.net.stems
     with torch.no_grad():
         return chunked.decode(studio.codec, latents.reshape(stems, -1, latents.shape[-1])).flatten(0, 1)
-
-
-def _one_stem(
-    studio: Studio,
-    wave: Tensor,
-    cond: Mapping[str, Any],
-    gen: Source,
-    spans: Sequence[tuple[float, float]],
-    stem: int,
-) -> Edited:
-    if studio.model.net.stems != 2:
-        raise ConfigError(
-            "this model draws a mix; one part of it cannot be drawn alone.", hint="Use a model of two stems."
-        )
-    canvas = canvas_of(studio.model, studio.codec, wave)
-    for first, last in _samples(studio, spans, canvas.wave.shape[1]):
-        canvas = canvas.without(first, last, studio.codec.hop, stem=stem)
-    return _filled(studio, canvas, cond, gen)
 
 
 def _samples(studio: Studio, spans: Sequence[tuple[float, float]], total: int) -> list[tuple[int, int]]:

@@ -8,9 +8,9 @@ Source: Ning et al. 2025 (DiffRhythm), arXiv:2503.01183, section 3.5. Warped tim
 arXiv:2403.03206, eq. 23.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,24 +23,29 @@ from core.infer.search import Found, Search, Verifier, search
 from core.plan.table import Plan
 from core.progress import Progress, silent
 from core.run import steps
-from core.state import Source
+from core.state import Seeds, Source
 from domains.music.config import Sampling
 from domains.music.frames import seconds_of
-from domains.music.guidance import Counted, Given, evaluations, guided
+from domains.music.guidance import Counted, Given, Watched, evaluations, guided
 from domains.music.model import SongModel
 from domains.music.tiling import filled, shared
 
 __all__ = [
     "Composed",
+    "Judges",
     "calls_of",
     "compose",
     "condition",
     "embedded",
     "plan_for",
     "prepared",
+    "runs_budget",
     "search_noise",
     "times_for",
 ]
+
+
+Judges: TypeAlias = tuple[Sequence[Verifier], Verifier | None]  # searched on, and reported alone
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,13 @@ class Composed:
         latents: (B, stems x channels, L), standardised.
         calls: evaluations of the network per song, counted; both halves of a doubled batch count.
         tiles: runs that the song was cut into.
-        found: what a noise search tried, or None.
+        found: what a noise search tried, for each tile.
     """
 
     latents: Tensor
     calls: int
     tiles: int = 1
-    found: Found | None = None
+    found: tuple[Found, ...] = ()
 
 
 def times_for(steps: int, *, warp: float = 1.0, start: float = 1.0) -> list[float]:
@@ -157,8 +162,9 @@ def compose(
     like = torch.zeros(count, model.channels, frames, device=model.device)
     pieces = 0
 
-    def draw(told: Mapping[str, Any], length: int) -> Tensor:
+    def draw(told: Mapping[str, Any], first: int, end: int) -> Tensor:
         nonlocal pieces
+        length = end - first
         pieces += 1
         plan, denoiser = prepared(
             model, counted, settings, negative, batched, 1.0 if near is None else near[1]
@@ -188,39 +194,60 @@ def calls_of(model: SongModel, sampling: Sampling) -> int:
     return evaluations(plan_for(model.denoiser.process, sampling), sampling.guidance)
 
 
+def runs_budget(model: SongModel, sampling: Sampling, runs: int) -> int:
+    """Evaluations of the guided model that so many runs take, each counted once however it is guided."""
+    if model.student:
+        return runs * sampling.steps
+    return runs * plan_for(model.denoiser.process, sampling).evaluations
+
+
 def search_noise(
     model: SongModel,
     cond: Mapping[str, Any],
     frames: int,
-    gen: torch.Generator,
+    seed: int,
     settings: Search,
-    verifier: Verifier | Sequence[Verifier],
+    judges: Callable[[int, int], Judges],
     *,
-    second: Verifier | None = None,
     sampling: Sampling | None = None,
     negative: Tensor | None = None,
+    overlap: int | None = None,
+    progress: Progress = silent,
 ) -> Composed:
-    """Draw songs whose starting noise is searched; verifiers score latents (B, C, L).
+    """Draw one song whose starting noise is searched, tile by tile: each goes on from the one chosen before.
 
-    The budget of `settings` counts evaluations of the guided model; the calls reported are of the network.
+    Args:
+        cond: of one song, from `condition`.
+        seed: candidate k of "random" is drawn with the seed `seed` + k; other methods have one generator.
+        settings: their budget counts evaluations of the guided model for each tile; the calls reported are of
+            the network.
+        judges: first frame and end of a tile -> what its latents (n, C, end - first) are judged by.
+        overlap: as of `compose`.
 
     Raises:
-        ConfigError: the song is longer than the model's canvas, or the budget is too small.
+        ConfigError: the budget is too small for one run.
     """
-    if frames > model.max_frames:
-        raise ConfigError(
-            f"noise is searched on one canvas of {model.max_frames} frames, the song has {frames}.",
-            hint="Search a shorter song.",
-        )
     chosen = model.config.sampling if sampling is None else sampling
     counted = Counted(model.denoiser)
     plan, denoiser = prepared(model, counted, chosen, negative, False, 1.0)
-    count = len(cond["start"])
-    like = torch.zeros(count, model.channels, frames, device=model.device)
-    found = search(
-        settings, plan, denoiser, like, gen, verifier, second=second, cond=embedded(model, cond, frames)
-    )
-    return Composed(found.x, counted.songs // count, 1, found)
+    gen: Source = torch.Generator(model.device).manual_seed(seed)
+    if settings.method == "random":
+        gen = Seeds([seed + k for k in range(max(settings.budget // plan.evaluations, 1))], model.device)
+    like = torch.zeros(1, model.channels, frames, device=model.device)
+    share = shared(frames, model.max_frames) if overlap is None else overlap
+    found: list[Found] = []
+
+    def draw(told: Mapping[str, Any], first: int, end: int) -> Tensor:
+        watched = Watched(denoiser, lambda calls: progress("search", calls, None, f"tile {len(found) + 1}"))
+        verifiers, second = judges(first, end)
+        part = embedded(model, told, end - first)
+        empty = like[..., first:end]
+        found.append(search(settings, plan, watched, empty, gen, verifiers, second=second, cond=part))
+        latents: Tensor = found[-1].x
+        return latents
+
+    latents = filled(draw, cond, like, model.max_frames, overlap=share)
+    return Composed(latents, counted.songs, len(found), tuple(found))
 
 
 def prepared(

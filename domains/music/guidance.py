@@ -17,7 +17,7 @@ Sources: Ning et al. 2025 (DiffRhythm), arXiv:2503.01183, section 3.5; the chain
 2023, arXiv:2211.09800, eq. 3.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ from core.steer.compose import composed
 from core.steer.guidance import Guided, classifier_free, doubled, given
 from domains.music.conditions import hiding
 
-__all__ = ["Counted", "Given", "Guidance", "evaluations", "guided"]
+__all__ = ["Counted", "Given", "Guidance", "Watched", "evaluations", "guided"]
 
 
 @dataclass(frozen=True)
@@ -167,3 +167,22 @@ class Counted:
         self.calls += 1
         self.songs += batch_size(x)
         return self.denoiser(x, t, cond)
+
+
+@dataclass
+class Watched:
+    """A model that tells how many times it was called."""
+
+    denoiser: Denoiser
+    tell: Callable[[int], None]
+    calls: int = field(default=0, init=False)
+
+    @property
+    def process(self) -> Any:
+        return self.denoiser.process
+
+    def __call__(self, x: Any, t: Any, cond: Any = None) -> Posterior:
+        out = self.denoiser(x, t, cond)
+        self.calls += 1
+        self.tell(self.calls)
+        return out

@@ -28,11 +28,9 @@ from core.progress import Progress, silent
 from core.seeded import seeded
 from core.state import Source
 from core.train.checkpoint import Checkpoint
-from core.train.config import FitConfig
-from core.train.ema import EMA
-from core.train.loop import fit
-from core.train.samples import Batch, Drawn
+from core.train.samples import Batch
 from domains.music.frames import RATE
+from domains.music.judge_training import fit_judge
 from domains.music.mel import BANDS, STEP, blurred, log_mel
 from domains.music.recogniser import LABELS, SILENCE, Recogniser, RecogniserConfig, label_of
 from domains.music.render.corpus import Song, read_index
@@ -283,28 +281,15 @@ def train_recogniser(
     chosen = settings or RecogniserTraining()
     with seeded(seed):
         model = Recogniser(net)
-    config = FitConfig(
-        steps=chosen.steps,
-        batch=chosen.batch,
-        lr=chosen.lr,
-        schedule="cosine",
-        warmup=min(30, chosen.steps // 10),
-        ema=EMA(chosen.ema),
-        every_steps=None,
-        every_seconds=120.0,
-        log_every=10,
-    )
-    checkpoint = fit(
-        PhoneLoss(chosen.ctc, chosen.consonants),
+    return fit_judge(
         model,
-        Drawn(Crops(songs, chosen)),
-        config,
+        PhoneLoss(chosen.ctc, chosen.consonants),
+        Crops(songs, chosen),
+        chosen,
+        role="recogniser",
+        facts={"songs": len(songs), "labels": len(LABELS)},
         seed=seed,
         folder=folder,
         resume=resume,
-        card={"role": "recogniser", "training": {"songs": len(songs), "labels": len(LABELS)}},
-        stage="train recogniser",
         progress=progress,
     )
-    model.load_state_dict(dict(checkpoint.weights))
-    return model.eval().requires_grad_(False), checkpoint

@@ -15,10 +15,25 @@ from domains.music.config import Sampling
 from domains.music.lyrics import Alignment
 from domains.music.phones.scripts import LANGUAGES
 
-__all__ = ["OPERATIONS", "SongRequest", "config_hash"]
+__all__ = ["OPERATIONS", "NoiseSearch", "SongRequest", "config_hash"]
 
 Operation = Literal["compose", "edit", "extend", "loop", "relyric", "accompany", "variation", "control"]
 OPERATIONS = ("compose", "edit", "extend", "loop", "relyric", "accompany", "variation", "control")
+
+
+class NoiseSearch(BaseModel):
+    """A search for the noise of a song that verifiers like best, tile by tile; see `core.infer.search`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str = Field("random", description="random, zero-order or paths")
+    runs: int = Field(16, ge=1, description="that a tile may cost")
+    budget: int | None = Field(None, ge=1, description="evaluations of the guided model a tile, for runs")
+    verifiers: tuple[str, ...] = Field((), description="words, style; those that the request allows when ()")
+    second: str | None = Field(None, description="reported, not searched on; the other one when None")
+    recogniser: str = "recogniser"
+    tagger: str = "tagger"
+    calibration: str | None = Field(None, description="of both; that of the shipped ones when None")
 
 
 class SongRequest(BaseModel):
@@ -49,6 +64,7 @@ class SongRequest(BaseModel):
     tile: bool = Field(True, description="longer songs than the model's canvas are made of tiles")
     overlap_s: float | None = Field(None, gt=0, description="that tiles share")
     sampling: Mapping[str, Any] = Field(default_factory=dict, description="differs from the model's own")
+    search: NoiseSearch | None = Field(None, description="of the noise, for compose")
 
     source: str | None = Field(None, description="recording that is edited")
     voice: str | None = Field(None, description="its voice alone")

@@ -24,11 +24,9 @@ from core.progress import Progress, silent
 from core.seeded import seeded
 from core.state import Source
 from core.train.checkpoint import Checkpoint
-from core.train.config import FitConfig
-from core.train.ema import EMA
-from core.train.loop import fit
-from core.train.samples import Batch, Drawn
+from core.train.samples import Batch
 from domains.music.frames import RATE
+from domains.music.judge_training import fit_judge
 from domains.music.mel import BANDS, STEP, log_mel
 from domains.music.recogniser_training import SCALE, Recording
 from domains.music.tagger import Tagger, TaggerConfig
@@ -142,31 +140,18 @@ def train_tagger(
     chosen = settings or TaggerTraining()
     with seeded(seed):
         model = Tagger(net)
-    config = FitConfig(
-        steps=chosen.steps,
-        batch=chosen.batch,
-        lr=chosen.lr,
-        schedule="cosine",
-        warmup=min(30, chosen.steps // 10),
-        ema=EMA(chosen.ema),
-        every_steps=None,
-        every_seconds=120.0,
-        log_every=10,
-    )
-    checkpoint = fit(
-        TagLoss(),
+    return fit_judge(
         model,
-        Drawn(Clips(songs, model.settings, chosen)),
-        config,
+        TagLoss(),
+        Clips(songs, model.settings, chosen),
+        chosen,
+        role="tagger",
+        facts={"songs": len(songs), "rate": RATE},
         seed=seed,
         folder=folder,
         resume=resume,
-        card={"role": "tagger", "training": {"songs": len(songs), "rate": RATE}},
-        stage="train tagger",
         progress=progress,
     )
-    model.load_state_dict(dict(checkpoint.weights))
-    return model.eval().requires_grad_(False), checkpoint
 
 
 def _unit(gen: torch.Generator) -> float:

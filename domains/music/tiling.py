@@ -83,7 +83,7 @@ def cut(cond: Mapping[str, Any], start: int, end: int) -> dict[str, Any]:
 
 
 def filled(
-    draw: Callable[[Mapping[str, Any], int], Tensor],
+    draw: Callable[[Mapping[str, Any], int, int], Tensor],
     cond: Mapping[str, Any],
     like: Tensor,
     longest: int,
@@ -93,7 +93,7 @@ def filled(
     """A song of any length, (B, C, L).
 
     Args:
-        draw: condition and frames of one tile -> latents (B, C, frames).
+        draw: condition, first frame and end of one tile -> latents (B, C, frames).
         cond: of the whole song; `context` and `keep` hold what is given from the start.
         like: a tensor with the shape of the result.
         longest: frames of a tile at most.
@@ -109,6 +109,6 @@ def filled(
         told = cut({**cond, "context": done.clone(), "keep": known.clone()}, start, end)
         if not bool(told["keep"].any()):
             told = {name: value for name, value in told.items() if name not in ("context", "keep")}
-        done[..., start:end] = draw(told, end - start)
+        done[..., start:end] = draw(told, start, end)
         known[..., start:end] = 1
     return done

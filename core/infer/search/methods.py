@@ -16,7 +16,7 @@ from core.plan.table import Plan, RedrawRow, TokenRow
 from core.process.forward import renoised
 from core.process.masking import tokens_and_free
 from core.run import steps
-from core.state import Patchwork, Seeds, State, batch_size, leaves, take, tree_map, uniform
+from core.state import Patchwork, Seeds, Source, State, batch_size, leaves, take, tree_map, uniform
 
 __all__ = ["METHODS", "cost", "search"]
 
@@ -26,7 +26,7 @@ def search(
     plan: Plan,
     denoiser: Denoiser,
     like: State,
-    gen: torch.Generator,
+    gen: Source,
     verifier: Verifier | Sequence[Verifier],
     *,
     second: Verifier | None = None,
@@ -38,7 +38,8 @@ def search(
         settings: method and budget.
         plan: the sampler; "paths" needs one whose rows read no history.
         like: a state with the shape, and mask, of the samples wanted, (B, ...); each has its own search.
-        gen: the one source of randomness.
+        gen: the one source of randomness; for "random" also `Seeds`, one per candidate, so that each is the
+            run of its own seed.
         verifier: clean states -> scores, higher is better; several are combined by mean rank.
         second: a verifier that is reported and not searched on.
         cond: handed to the denoiser; a tensor or mapping with leading axis B, or anything else as it is.
@@ -73,7 +74,7 @@ class _Run:
     plan: Plan
     denoiser: Denoiser
     like: Any
-    gen: torch.Generator
+    gen: Source
     verifiers: tuple[Verifier, ...]
     second: Verifier | None
     cond: Any
@@ -86,6 +87,13 @@ class _Run:
     @property
     def wanted(self) -> int:
         return batch_size(self.like)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The one generator of a search whose candidates depend on earlier ones."""
+        if isinstance(self.gen, torch.Generator):
+            return self.gen
+        raise ConfigError("only random search has a seed for each candidate.", hint="Pass one generator.")
 
     @property
     def each(self) -> int:
@@ -160,7 +168,8 @@ def _zero_order(settings: Search, run: _Run) -> None:
     if isinstance(run.plan.rows[0], TokenRow | RedrawRow):
         return _zero_order_of_tokens(settings, run)
     device = next(leaves(run.like)).device
-    seeds = torch.randint(2**62, (run.wanted,), generator=run.gen, device=run.gen.device).tolist()
+    gen = run.generator
+    seeds = torch.randint(2**62, (run.wanted,), generator=gen, device=gen.device).tolist()
 
     def ends(start: Any, n: int) -> Any:
         noise = Seeds([seed for seed in seeds for _ in range(n)], device) if run.plan.stochastic else None
@@ -184,12 +193,12 @@ def _zero_order_of_tokens(settings: Search, run: _Run) -> None:
 
     The noise of a candidate is a seed for each position, (B, L).
     """
-    like = tokens_and_free(run.like)[0]
+    like, gen = tokens_and_free(run.like)[0], run.generator
     process = run.denoiser.process
 
     def seeds(n: int) -> Tensor:
         shape = (run.wanted * n, 1)
-        return torch.randint(2**62, shape, generator=run.gen, device=run.gen.device).cpu()
+        return torch.randint(2**62, shape, generator=gen, device=gen.device).cpu()
 
     def judged(noise: Tensor, n: int) -> Tensor:
         source = Patchwork(noise, like.device)
@@ -201,7 +210,7 @@ def _zero_order_of_tokens(settings: Search, run: _Run) -> None:
     scores = judged(pivot, 1)
     while (n := min(settings.neighbours, (settings.budget - run.spent) // run.each)) > 0:
         around = spread(pivot, n)
-        points = uniform(around.shape, run.gen, dtype=torch.float64, device="cpu")
+        points = uniform(around.shape, gen, dtype=torch.float64, device="cpu")
         around = torch.where(points < settings.radius, seeds(n), around)
         scores = torch.cat([scores, judged(around, n)], 2)
         top = merit(scores).argmax(1, keepdim=True)
@@ -211,7 +220,7 @@ def _zero_order_of_tokens(settings: Search, run: _Run) -> None:
 
 def _over_paths(settings: Search, run: _Run) -> None:
     """Keep the best partial runs, noise them back, run on."""
-    rows = run.plan.rows
+    rows, gen = run.plan.rows, run.generator
     if run.plan.order > 1:
         raise ConfigError(
             f"search over paths leaves and joins a plan at any row; '{run.plan.name}' reads earlier ones.",
@@ -220,14 +229,14 @@ def _over_paths(settings: Search, run: _Run) -> None:
     count, process = len(rows), run.denoiser.process
     back, at = _back(settings, count), _first(settings, count)
     copies = settings.budget // (settings.paths * _path_cost(settings, count, _judging(run.verifiers)))
-    guess, x = run.walk(run.starts(settings.paths * copies), slice(0, at), run.gen)
+    guess, x = run.walk(run.starts(settings.paths * copies), slice(0, at), gen)
     worth = run.judge(x if at == count else guess, final=at == count)
     while at < count:
         kept = worth.topk(settings.paths, dim=1).indices
         x = spread(_chosen(x, kept, settings.paths * copies), copies)
-        x = renoised(process, x, rows[at].t, rows[at - back].t, run.gen)
+        x = renoised(process, x, rows[at].t, rows[at - back].t, gen)
         at, begin = min(at + back, count), at - back
-        guess, x = run.walk(x, slice(begin, at), run.gen)
+        guess, x = run.walk(x, slice(begin, at), gen)
         worth = run.judge(x if at == count else guess, final=at == count)
 
 

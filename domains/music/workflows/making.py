@@ -23,6 +23,7 @@ from domains.music.model import SongModel
 from domains.music.request import SongRequest
 from domains.music.workflows.opening import Opened, digest
 from domains.music.workflows.saving import Made, whole_frames
+from domains.music.workflows.searching import Hunt, hunt_for, searched
 from domains.music.workflows.telling import Told, length_of, sampling_notes, tell
 
 __all__ = ["Scene", "check_tiles", "make", "prepare"]
@@ -38,6 +39,7 @@ class Scene:
         frames: of the canvas.
         seconds: of the new song.
         notes: what a user should know, for the plan.
+        hunt: the search of its noise, or None.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class Scene:
         wave: Tensor | None = None,
         notes: Sequence[str] = (),
         inputs: Sequence[dict[str, str]] = (),
+        hunt: Hunt | None = None,
     ) -> None:
         self.told, self.sampling, self.frames, self.seconds = told, sampling, frames, seconds
-        self.wave, self.notes, self.inputs = wave, tuple(notes), tuple(inputs)
+        self.wave, self.notes, self.inputs, self.hunt = wave, tuple(notes), tuple(inputs), hunt
 
 
 def prepare(request: SongRequest, opened: Opened) -> Scene:
@@ -78,7 +81,10 @@ def prepare(request: SongRequest, opened: Opened) -> Scene:
     told = tell(request, model, frames, seconds)
     if request.operation == "edit":
         spans_of(request.spans, seconds)
-    return Scene(told, sampling, frames, seconds, wave, notes, inputs)
+    hunt = hunt_for(request, opened, told)
+    if hunt is not None:
+        notes.append(hunt.plan())
+    return Scene(told, sampling, frames, seconds, wave, notes, inputs, hunt)
 
 
 def check_tiles(request: SongRequest, frames: int, longest: int) -> None:
@@ -119,20 +125,34 @@ def make(request: SongRequest, opened: Opened, scene: Scene, *, progress: Progre
 
 def _composed(request: SongRequest, opened: Opened, scene: Scene, gen: Seeds, progress: Progress) -> Made:
     overlap = None if request.overlap_s is None else frames_of(request.overlap_s)
-    found = compose(
-        opened.model,
-        scene.told.cond,
-        scene.frames,
-        gen,
-        sampling=scene.sampling,
-        negative=scene.told.negative,
-        overlap=overlap,
-        progress=progress,
-    )
+    told = scene.told
+    record: dict[str, Any] = {}
+    if scene.hunt is not None:
+        found, record = searched(scene.hunt, request, told, scene.frames, scene.sampling, overlap, progress)
+    else:
+        found = compose(
+            opened.model,
+            told.cond,
+            scene.frames,
+            gen,
+            sampling=scene.sampling,
+            negative=told.negative,
+            overlap=overlap,
+            progress=progress,
+        )
     studio = edits.Studio(opened.model, opened.codec)
     wave = edits.decoded(studio, found.latents)
     wave = whole_frames(wave, round(scene.seconds * opened.model.rate))
-    return Made(wave.cpu(), found.latents.cpu(), found.calls, found.tiles, 0.0, scene.told.lyrics)
+    return Made(
+        wave.cpu(),
+        found.latents.cpu(),
+        found.calls,
+        found.tiles,
+        0.0,
+        told.lyrics,
+        record=record,
+        scaled=True,
+    )
 
 
 def _edited(
@@ -147,10 +167,9 @@ def _edited(
             found = edits.extend(studio, wave, cond, gen, left_s=request.left_s, right_s=request.right_s)
         case "loop":
             found = edits.loop(studio, wave, cond, gen, seam_s=request.seam_s)
-        case "relyric":
-            found = edits.relyric(studio, wave, cond, gen, spans=request.spans or ((-1.0, -1.0),))
-        case "accompany":
-            found = edits.accompany(studio, wave, cond, gen, spans=request.spans or ((-1.0, -1.0),))
+        case "relyric" | "accompany":
+            stem = edits.VOICE if request.operation == "relyric" else edits.BACKING
+            found = edits.redraw(studio, wave, cond, gen, stem, spans=request.spans or ((-1.0, -1.0),))
         case "variation":
             found = edits.variation(studio, wave, cond, gen, strength=request.strength)
         case _:
@@ -166,6 +185,7 @@ def _edited(
         scene.told.lyrics,
         notes=found.notes,
         record=record,
+        scaled=request.operation == "variation",
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from core.outlook import check_output
 from domains.music.audio import FORMATS, Saved, write_audio
 from domains.music.config import Sampling
-from domains.music.loudness import normalise
+from domains.music.loudness import CEILING_DB, normalise, to_db, true_peak
 from domains.music.lrc.events import Lyrics, Problem
 from domains.music.plots import plot_song
 from domains.music.request import SongRequest, config_hash
@@ -60,6 +60,7 @@ class Made:
         seconds: wall time, decoding included.
         lyrics: as read.
         record: more for sidecar and report, such as style audio, input, losses of control.
+        scaled: its level may be changed: nothing of it has to keep the samples or the loudness it has.
     """
 
     wave: Tensor
@@ -71,6 +72,7 @@ class Made:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
+    scaled: bool = False
 
 
 def check_outputs(writing: Writing, stems: int) -> None:
@@ -106,18 +108,14 @@ def save_song(
     """
     rate = opened.model.rate
     mix = made.wave.sum(0, keepdim=True)
-    gain, notes = 1.0 if writing.gain is None else writing.gain, list(made.notes)
-    if writing.lufs is not None:
-        scaled, note = normalise(mix, rate, lufs=writing.lufs)
-        peak = mix.abs().argmax()
-        gain = float(scaled.flatten()[peak] / mix.flatten()[peak])
-        notes += [note] if note else []
+    written = [mix, *(stem[None] for stem in made.wave)] if _stems(made, writing) else [mix]
+    gain, said = _gain(made, mix, written, rate, writing)
+    notes = [*made.notes, *said]
     hashes = opened.hashes()
     tag = {"seed": str(request.seed), "checkpoint": hashes["model"]}
     saved = [_write(writing.out, mix * gain, rate, writing, tag)]
-    if writing.stems and len(made.wave) == 2:
-        for name, stem in zip(STEMS, made.wave, strict=True):
-            saved.append(_write(writing.stem(name), stem[None] * gain, rate, writing, tag))
+    for name, stem in zip(STEMS, written[1:], strict=False):
+        saved.append(_write(writing.stem(name), stem * gain, rate, writing, tag))
     notes += [note for file in saved for note in file.notes]
     if writing.latents is not None:
         from domains.music.workflows.coding import write_latents
@@ -135,6 +133,7 @@ def save_song(
         "steps": sampling.steps,
         "wall_s": round(made.seconds, 3),
         "real_time_factor": round(made.seconds / seconds, 4),
+        "gain_db": round(to_db(gain), 3),
         "files": [file.row() for file in saved],
         "lyric_problems": [problem.row() for problem in made.problems],
         **made.record,
@@ -158,6 +157,34 @@ def save_song(
         plot_song(mix[0] * gain, rate, folder / "song.png", lyrics=made.lyrics)
         facts["figures"] = ["song.png", "song.csv"]
     return {**facts, "sidecar": str(sidecar), "samples_sha256": samples_hash(made.wave), "warnings": notes}
+
+
+def _stems(made: Made, writing: Writing) -> bool:
+    return writing.stems and len(made.wave) == 2
+
+
+def _gain(
+    made: Made, mix: Tensor, written: list[Tensor], rate: int, writing: Writing
+) -> tuple[float, list[str]]:
+    """The factor of everything that is written, and what is to be said of it.
+
+    One factor for song and stems, so that the stems still add up to the song. Where the true peak of one of
+    them would pass -1 dB all are lowered; a song that keeps samples of a recording is left as it is.
+    """
+    if writing.gain is not None:
+        return writing.gain, []
+    if writing.lufs is not None:
+        scaled, note = normalise(mix, rate, lufs=writing.lufs)
+        peak = mix.abs().argmax()
+        return float(scaled.flatten()[peak] / mix.flatten()[peak]), [note] if note else []
+    peak_db = to_db(max(true_peak(wave) for wave in written))
+    over = peak_db - CEILING_DB
+    if over <= 0 or (not made.scaled and peak_db <= 0):
+        return 1.0, []
+    if not made.scaled:
+        return 1.0, [f"a true peak is {peak_db:+.2f} dB; the level is left: samples or loudness are kept"]
+    said = f"lowered by {over:.2f} dB, song and stems alike: a true peak was {peak_db:+.2f} dB"
+    return 10 ** (-over / 20), [said]
 
 
 def _write(path: Path, samples: Tensor, rate: int, writing: Writing, tag: dict[str, str]) -> Saved:

@@ -22,6 +22,7 @@ from domains.music.workflows.controlling import Asked, control_file
 from domains.music.workflows.making import Scene, make, prepare
 from domains.music.workflows.opening import Opened, digest, open_song
 from domains.music.workflows.saving import STEMS, Writing, check_outputs, save_song
+from domains.music.workflows.searching import check_ears
 from domains.music.workflows.telling import shifted
 
 __all__ = ["inherited", "lyrics_text", "reproduce_file", "song_file"]
@@ -86,6 +87,7 @@ def reproduce_file(
                 f"the {name} at hand is {found[:12]}, the song was made with {asked[:12]}.",
                 hint="Install the version that made it, or name its folder in the request of the sidecar.",
             )
+    check_ears(request, record)
     _check_inputs(record)
     first_file = record["files"][0] if record.get("files") else {}
     depth = first_file.get("format")

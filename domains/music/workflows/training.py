@@ -1,13 +1,12 @@
-"""Training from a corpus: codec, song model, recogniser, tagger, and a student of a song model.
+"""Training from a corpus: song model, recogniser, tagger, and a student of a song model.
 
-Each writes `model.safetensors` (the codec `codec.safetensors`) and its loss over the steps into the run
-folder, and prints a figure on songs that it did not learn from, beside the same figure of an untrained one.
+Each writes `model.safetensors` and its loss over the steps into the run folder, and prints a figure on songs
+that it did not learn from, beside the same figure of an untrained one. `training_codec` holds the codec.
 """
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,15 @@ from typing import Any
 import torch
 
 from core.device import choose_device
-from core.errors import ConfigError, DataError, unknown
+from core.errors import ConfigError, DataError
 from core.outlook import Outlook, Ready, at_once
 from core.progress import Progress, silent
-from core.seeded import seeded
-from domains.music.codec import PRESETS as CODECS
-from domains.music.codec import chunked, save_codec
 from domains.music.codec.latents import INDEX, encode_corpus, encoder_digest
-from domains.music.codec.training import CodecRecipe, filled, standardised, stems, waves
-from domains.music.codec.training import train as fit_codec
 from domains.music.config import DistilConfig, SongConfig, checked, preset_for
 from domains.music.corpus_latents import read_songs
 from domains.music.distil import distil
-from domains.music.frames import HOP, RATE
-from domains.music.metrics.reconstruction import log_spectral_distance
+from domains.music.frames import RATE
 from domains.music.model import network, untrained
-from domains.music.plots import plot_curves
 from domains.music.recogniser import per, save_recogniser
 from domains.music.recogniser_training import RecogniserTraining, Recording, read_recordings, train_recogniser
 from domains.music.songs import Song
@@ -38,70 +30,10 @@ from domains.music.style import TagStyle
 from domains.music.tagger import save_tagger
 from domains.music.tagger_training import TaggerTraining, train_tagger
 from domains.music.training import evaluate_loss, train
+from domains.music.workflows.learning import HELD, changed, draw_loss, mean, stems_of
 from domains.music.workflows.opening import find, open_codec, open_song
 
-__all__ = ["distil_file", "train_codec_file", "train_recogniser_file", "train_song_file", "train_tagger_file"]
-
-HELD = 12  # songs of another split that a figure is read from
-
-
-def train_codec_file(
-    corpus: Path,
-    folder: Path,
-    *,
-    preset: str = "small",
-    steps: int | None = None,
-    batch: int | None = None,
-    lr: float | None = None,
-    seed: int = 0,
-    resume: bool = False,
-    ready: Ready = at_once,
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Train a spectral codec on voices, backings and mixes of a corpus, and measure its latents' statistics.
-
-    Returns:
-        Report: log-spectral distance on validation songs, beside that of the codec before training.
-
-    Raises:
-        ConfigError: an unknown preset.
-        DataError: no songs of the training split.
-    """
-    if preset not in CODECS:
-        raise unknown("codec preset", preset, CODECS)
-    changes = {"steps": steps, "batch": batch, "lr": lr}
-    recipe: CodecRecipe = _changed(CodecRecipe(), changes)
-    least = (int(recipe.seconds * RATE) // HOP + 1) * HOP
-    groups = _waves(corpus, "train", least)
-    minutes = sum(wave.shape[-1] for group in groups.values() for wave in group) / RATE / 60
-    ready(
-        Outlook(
-            (
-                f"train the codec '{preset}' on {minutes:.1f} min of {', '.join(groups)} of {corpus}",
-                f"{recipe.steps:,} steps of {recipe.batch} crops of {recipe.seconds:g} s",
-            )
-        )
-    )
-    checkpoint = fit_codec(
-        groups, recipe, config=CODECS[preset], seed=seed, folder=folder, resume=resume, progress=progress
-    )
-    from domains.music.codec import SpecVAE
-
-    codec: Any = filled(checkpoint, SpecVAE(CODECS[preset]))
-    standardised(codec, (wave[None].float() / 32767 for group in groups.values() for wave in group[:40]))
-    save_codec(folder / "codec.safetensors", codec, checkpoint)
-    _draw_loss(folder)
-    held = _held_mixes(corpus)
-    with seeded(seed):
-        first = SpecVAE(CODECS[preset]).eval()
-    return {
-        "codec": str(folder / "codec.safetensors"),
-        "parameters": sum(weight.numel() for weight in codec.parameters()),
-        "steps": recipe.steps,
-        "songs_held": len(held),
-        "log_spectral_distance_db": _distance(codec, held),
-        "untrained_log_spectral_distance_db": _distance(first, held),
-    }
+__all__ = ["distil_file", "train_recogniser_file", "train_song_file", "train_tagger_file"]
 
 
 def train_song_file(
@@ -143,7 +75,7 @@ def train_song_file(
         *([note] if note else []),
     )
     ready(Outlook(plan, device=str(where)))
-    encode_corpus(coder, corpus, place, stems=_present(corpus, parts), progress=progress)
+    encode_corpus(coder, corpus, place, stems=stems_of(corpus, parts), progress=progress)
     songs = _songs(place, corpus, config, encoder_digest(coder), progress)
     model = train(
         songs,
@@ -158,7 +90,7 @@ def train_song_file(
     )
     if coder_file.resolve() != (folder / "codec.safetensors").resolve():
         shutil.copyfile(coder_file, folder / "codec.safetensors")
-    _draw_loss(folder)
+    draw_loss(folder)
     held = [song for song in songs if song.split == "validation"]
     report: dict[str, Any] = {
         "model": str(folder / "model.safetensors"),
@@ -188,7 +120,7 @@ def train_recogniser_file(
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train the recogniser; its error rate on validation songs stands beside that of other words."""
-    settings = _changed(RecogniserTraining(), {"steps": steps, "batch": batch})
+    settings = changed(RecogniserTraining(), {"steps": steps, "batch": batch})
     songs, held = read_recordings(corpus, "train"), _held(corpus)
     ready(
         Outlook(
@@ -202,7 +134,7 @@ def train_recogniser_file(
         songs, settings, seed=seed, folder=folder, resume=resume, progress=progress
     )
     save_recogniser(folder / "model.safetensors", model, checkpoint)
-    _draw_loss(folder)
+    draw_loss(folder)
     heard = [model.hear(_mixed(song), RATE).phones() for song in held]
     asked = [[label for _, _, label in song.phones] for song in held]
     other = asked[1:] + asked[:1]
@@ -210,8 +142,8 @@ def train_recogniser_file(
         "recogniser": str(folder / "model.safetensors"),
         "steps": settings.steps,
         "songs_held": len(held),
-        "phone_error_rate": _mean([per(a, h) for a, h in zip(asked, heard, strict=True)]),
-        "phone_error_rate_of_other_words": _mean([per(a, h) for a, h in zip(other, heard, strict=True)]),
+        "phone_error_rate": mean([per(a, h) for a, h in zip(asked, heard, strict=True)]),
+        "phone_error_rate_of_other_words": mean([per(a, h) for a, h in zip(other, heard, strict=True)]),
     }
 
 
@@ -227,7 +159,7 @@ def train_tagger_file(
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train the tagger; its accuracy on validation songs stands beside the share of the commonest tag."""
-    settings = _changed(TaggerTraining(), {"steps": steps, "batch": batch})
+    settings = changed(TaggerTraining(), {"steps": steps, "batch": batch})
     songs, held = read_recordings(corpus, "train"), _held(corpus)
     ready(
         Outlook(
@@ -241,7 +173,7 @@ def train_tagger_file(
         songs, settings, seed=seed, folder=folder, resume=resume, progress=progress
     )
     save_tagger(folder / "model.safetensors", model, checkpoint)
-    _draw_loss(folder)
+    draw_loss(folder)
     rows = []
     found = [model.classify(_mixed(song), RATE) for song in held]
     for name in model.settings.vocabulary:
@@ -298,7 +230,7 @@ def distil_file(
         opened.model, songs, config, steps=jumps, seed=seed, folder=folder, resume=resume, progress=progress
     )
     shutil.copyfile(opened.codec_file, folder / "codec.safetensors")
-    _draw_loss(folder)
+    draw_loss(folder)
     return {
         "model": str(folder / "model.safetensors"),
         "kind": config.kind,
@@ -316,24 +248,6 @@ def _songs(place: Path, corpus: Path, config: SongConfig, digest: str, progress:
     )
 
 
-def _present(corpus: Path, parts: Sequence[str]) -> Sequence[str]:
-    """Stems that the songs have: all three of a rendered corpus, the mix of an imported one.
-
-    Raises:
-        DataError: a stem that the model needs is missing.
-    """
-    first = next(iter(sorted(corpus.glob("*/song.json"))), None)
-    if first is None:
-        raise DataError(f"{corpus} holds no songs.", hint="Make some: suffuse music data render, or import.")
-    found = [name for name in ("voice", "backing", "mix") if (first.parent / f"{name}.flac").is_file()]
-    if missing := [name for name in parts if name not in found]:
-        raise DataError(
-            f"the songs of {corpus} have no {' and '.join(missing)}.",
-            hint="Train a model of the mix alone: --stems 1.",
-        )
-    return found
-
-
 def _source_of(corpus: Path) -> str:
     first = json.loads(next(iter(sorted(corpus.glob("*/song.json")))).read_text("utf-8"))
     return "rendered corpus (synthetic)" if "hymn" in first else f"recordings imported from {corpus.name}"
@@ -343,64 +257,5 @@ def _held(corpus: Path) -> list[Recording]:
     return read_recordings(corpus, "validation", limit=HELD)
 
 
-def _held_mixes(corpus: Path) -> list[torch.Tensor]:
-    try:
-        found = _waves(corpus, "validation", 1)["mix"][:HELD]
-    except DataError:
-        return []
-    return [wave.float() / 32767 for wave in found]
-
-
-def _waves(corpus: Path, split: str, least: int) -> dict[str, list[torch.Tensor]]:
-    """Waves of a split by group, int16: three of a rendered corpus, the mixes alone of an imported one.
-
-    Raises:
-        DataError: no song of the split.
-    """
-    if "voice" in _present(corpus, ("mix",)):
-        return stems(corpus, split=split, rate=RATE, least=least)
-    cards = [path for path in sorted(corpus.glob("*/song.json")) if _split_of(path) == split]
-    found = waves((path.with_name("mix.flac") for path in cards), rate=RATE, least=least)
-    if not found:
-        raise DataError(f"{corpus} holds no song of the split '{split}'.", hint="Import more songs.")
-    return {"mix": found}
-
-
-def _split_of(card: Path) -> str:
-    return str(json.loads(card.read_text("utf-8")).get("split", "train"))
-
-
 def _mixed(song: Recording) -> torch.Tensor:
     return (song.voice.float() + song.backing.float()) / 32767
-
-
-def _distance(codec: Any, held: Sequence[torch.Tensor]) -> float | None:
-    """Mean log-spectral distance of what a codec makes of waves, dB."""
-    if not held:
-        return None
-    found = []
-    for wave in held:
-        with torch.no_grad():
-            decoded = chunked.decode(codec, chunked.encode(codec, wave[None]).mean)
-        found.append(log_spectral_distance(decoded[0, 0, : wave.shape[-1]], wave[0]))
-    return _mean(found)
-
-
-def _changed(settings: Any, changes: Mapping[str, Any]) -> Any:
-    return replace(settings, **{key: value for key, value in changes.items() if value is not None})
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _draw_loss(folder: Path) -> None:
-    """Draw `loss.png` from the log of the run, where there is one."""
-    log = folder / "log.jsonl"
-    if not log.is_file():
-        return
-    rows = [json.loads(line) for line in log.read_text("utf-8").splitlines() if line]
-    points = [(row["step"], row["loss"]) for row in rows if "step" in row and "loss" in row]
-    if points:
-        steps, losses = zip(*points, strict=True)
-        plot_curves({"training": (steps, losses)}, folder / "loss.png", x="step", y="loss")

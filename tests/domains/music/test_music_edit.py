@@ -10,13 +10,14 @@ from core.errors import ConfigError, DataError
 from domains.music.canvas import canvas_of, paste, spans_of
 from domains.music.config import Sampling
 from domains.music.edit import (
+    BACKING,
+    VOICE,
     Edited,
     Studio,
-    accompany,
     edit,
     extend,
     loop,
-    relyric,
+    redraw,
     stitch,
     variation,
 )
@@ -105,13 +106,13 @@ def test_a_loop_changes_its_seam_only(studio: Studio) -> None:
 
 def test_new_words_leave_the_backing_alone(studio: Studio) -> None:
     wave = song()
-    made = relyric(studio, wave, told(studio.model), gen(), spans=[(1.0, 2.0)])
+    made = redraw(studio, wave, told(studio.model), gen(), VOICE, spans=[(1.0, 2.0)])
     assert torch.equal(made.wave[1], wave[1])
     first, last = round(1.0 * RATE), round(2.0 * RATE)
     assert torch.equal(made.wave[0, : first - FADE], wave[0, : first - FADE])
     assert torch.equal(made.wave[0, last + FADE :], wave[0, last + FADE :])
     assert not torch.equal(made.wave[0, first:last], wave[0, first:last])
-    music = accompany(studio, wave, told(studio.model), gen())
+    music = redraw(studio, wave, told(studio.model), gen(), BACKING)
     assert torch.equal(music.wave[0], wave[0])
     assert bool((music.wave[1] != wave[1]).all())
 

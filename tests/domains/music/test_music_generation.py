@@ -12,7 +12,16 @@ from core.infer.search import Search
 from core.process import RectifiedFlow
 from core.state import Seeds
 from domains.music.config import Sampling
-from domains.music.generation import calls_of, compose, condition, plan_for, search_noise, times_for
+from domains.music.generation import (
+    Composed,
+    calls_of,
+    compose,
+    condition,
+    plan_for,
+    runs_budget,
+    search_noise,
+    times_for,
+)
 from domains.music.guidance import Counted, Guidance, evaluations, guided
 from domains.music.tiling import shared, tiles
 from tests.domains.music.songs import random_model
@@ -240,29 +249,53 @@ def test_near_a_song_little_noise_changes_little() -> None:
     assert far[0] < 0.1 < far[1]
 
 
-def test_searched_noise_scores_no_worse_and_is_counted() -> None:
+def loud(x: Tensor) -> Tensor:
+    return x.square().mean((1, 2))
+
+
+def test_searched_noise_is_the_best_of_the_songs_of_its_seeds() -> None:
     model = random_model()
     settings = Sampling(steps=2, lyrics=2, style=2)
-
-    def loud(x: Tensor) -> Tensor:
-        return x.square().mean((1, 2))
-
     cond = condition(model, FRAMES, style=torch.ones(4), phones=torch.arange(FRAMES) % 20)
-    plain = compose(model, cond, FRAMES, torch.Generator().manual_seed(0), sampling=settings)
+    alone = [compose(model, cond, FRAMES, Seeds([5 + k]), sampling=settings) for k in range(6)]
+    wanted = torch.cat([loud(one.latents) for one in alone])
+    budget = runs_budget(model, settings, 6)
     made = search_noise(
-        model,
-        cond,
-        FRAMES,
-        torch.Generator().manual_seed(0),
-        Search("random", budget=12),
-        loud,
-        sampling=settings,
+        model, cond, FRAMES, 5, Search("random", budget), lambda a, b: ([loud], None), sampling=settings
     )
-    assert made.found is not None
-    assert made.calls == 6 * plain.calls == 24
-    assert float(loud(made.latents)[0]) >= float(loud(plain.latents)[0])
-    with pytest.raises(ConfigError, match="one canvas of 64 frames, the song has 100"):
-        search_noise(model, condition(model, 100), 100, torch.Generator(), Search(), loud)
+    (found,) = made.found
+    assert found.calls == budget == 12
+    assert made.calls == 6 * alone[0].calls == 24
+    # One batch of six and six batches of one differ by rounding alone.
+    assert torch.allclose(found.log[0].scores[0, 0].float(), wanted, rtol=1e-4)
+    assert torch.allclose(made.latents, alone[int(wanted.argmax())].latents, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["random", "zero-order", "paths"])
+def test_a_long_song_is_searched_tile_by_tile(method: Any) -> None:
+    model = random_model()
+    settings = Sampling(steps=4, lyrics=1, style=1)
+    cond = condition(model, 150, style=torch.ones(4))
+    parts: list[tuple[int, int]] = []
+
+    def judges(first: int, end: int) -> Any:
+        parts.append((first, end))
+        return [loud], lambda x: -loud(x)
+
+    def made() -> Composed:
+        search = Search(method, runs_budget(model, settings, 12))
+        return search_noise(model, cond, 150, 0, search, judges, sampling=settings)
+
+    first = made()
+    assert parts == [(0, 64), (48, 112), (86, 150)]
+    assert first.tiles == len(first.found) == 3
+    for found, (start, end) in zip(first.found, parts, strict=True):
+        best = max(float(log.scores.max()) for log in found.log if log.final)
+        assert float(found.scores[0, 0]) == best
+        assert float(found.second[0]) == -best  # type: ignore[index]
+        # What an earlier tile gave stays in the song.
+        assert torch.equal(first.latents[..., start:end], found.x)
+    assert torch.equal(made().latents, first.latents)
 
 
 def test_a_codec_of_another_clock_is_refused_by_name() -> None:
