@@ -147,7 +147,7 @@ def distil(
     student = wrap(student_of(teacher, seed=seed).to(device), process, predicts="flow")
     target = copy.deepcopy(student).eval().requires_grad_(False)
     settings = teacher.config
-    cropped = settings.model_copy(update={"crop": config.crop or settings.crop})
+    cropped = settings.model_copy(update={"crop": min(config.crop or settings.crop, settings.crop)})
     sampling = Sampling(steps=steps, lyrics=settings.sampling.style, style=settings.sampling.style)
     card: dict[str, Any] = {
         **card_of(settings.model_copy(update={"sampling": sampling}), teacher.vocabulary),
