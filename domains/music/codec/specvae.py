@@ -14,7 +14,7 @@ Sources: DiffRhythm, arXiv:2503.01183, section 3.2 (rate of the latents, law and
 from the latter: a network that answers equal frames alike cannot give a steady tone its running phase.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -147,6 +147,14 @@ class Decoder(nn.Module):
         out[..., : self.bins] += four
         return out
 
+    def level(self, z: Tensor, of: Sequence[int]) -> Tensor:
+        """Levels alone, of these of the four frames of each latent frame, (B, len(of) L, channels 513)."""
+        where = torch.as_tensor(of, device=z.device)
+        last, rows = self.last, self.layers(z).unflatten(1, (-1, STRIDE))[:, :, where]
+        found = F.linear(rows, last.weight[: self.bins], last.bias[: self.bins])
+        four = self.straight(z).unflatten(-1, (STRIDE, self.bins))[:, :, where]
+        return (found + four).flatten(1, 2)
+
 
 class SpecVAE(nn.Module):
     """A codec of log magnitudes; see the module docstring.
@@ -208,11 +216,17 @@ class SpecVAE(nn.Module):
         level, advance, tilt = outline.transpose(1, 2).unflatten(-1, shape).movedim(2, 0).movedim(3, 2)
         return Outline(SCALE * level + CENTRE, advance, tilt)
 
-    def magnitude(self, latent: Tensor) -> Tensor:
-        """Magnitudes (B, channels, 4 L, 513) before the inverse transform, a full-scale sine being 1; middle
-        and side where there are two channels. Gradients are exact.
+    def magnitude(self, latent: Tensor, of: Sequence[int] = tuple(range(STRIDE))) -> Tensor:
+        """Magnitudes (B, channels, len(of) L, 513) before the inverse transform, a full-scale sine being 1;
+        middle and side where there are two channels. Gradients are exact.
+
+        Args:
+            latent: (B, C, L), standardised.
+            of: which of the four frames of each latent frame, in order.
         """
-        return magnitudes(self.parts(self.outline(latent)).level)
+        x = (latent * self.spread + self.shift).transpose(1, 2)
+        level = self.decoder.level(x, of).unflatten(-1, (self.wave_channels, BINS)).transpose(1, 2)
+        return magnitudes(SCALE * level + CENTRE)
 
     def voiced(self, outline: Tensor) -> Tensor:
         """The wave of an outline, (B, channels, 256 T)."""

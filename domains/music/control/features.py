@@ -137,10 +137,3 @@ def _cosines() -> Tensor:
     basis = torch.cos(math.pi / BANDS * (n[:, None] + 0.5) * k) * math.sqrt(2 / BANDS)
     basis[:, 0] /= math.sqrt(2)
     return basis
-
-
-def pooled(mag: Tensor, count: int) -> Tensor:
-    """Magnitudes (B, T count, bins) as T frames: root of the mean square over each `count`."""
-    if count == 1:
-        return mag
-    return (mag.square().unflatten(1, (-1, count)).mean(2) + 1e-12).sqrt()

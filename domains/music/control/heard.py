@@ -1,27 +1,41 @@
 """Where features are read: the decoded wave, the magnitudes before the inverse transform, or a probe.
 
 A reader turns latents into what control listens to, a `Heard`. Stems lie side by side in the latent; what is
-heard is their sum. In "spec" their energies are added, which is right on average over phases and costs no
-wave.
+heard is their sum; all are decoded as one batch. In "spec" their energies are added, which is right on
+average over phases and costs no wave. Of the codec's four frames in a latent frame only the two in the middle
+are made: what "wave" hears in a window of 1024 samples lies between them.
 
     wave    decode, then short-time magnitudes at any window; slow, and what every report uses
-    spec    the spectral codec's magnitudes; a gradient costs a third of that
+    spec    the spectral codec's magnitudes; a gradient costs less than half of that
     probe   a linear map from latents to loudness and chroma (`fit_probe`); fast, never used to report
 
 Source: Novack et al. 2024 (DITTO), arXiv:2401.12179, section 3 (features of the decoded output); the two
 cheap spaces are ours.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from core.errors import ConfigError
-from domains.music.control.features import magnitude, pooled
+from domains.music.control.features import magnitude
 
-__all__ = ["Heard", "Probe", "ProbeReader", "Reader", "SpecReader", "WaveReader", "fit_probe", "heard_wave"]
+__all__ = [
+    "Heard",
+    "Probe",
+    "ProbeReader",
+    "Reader",
+    "SpecReader",
+    "WaveReader",
+    "fit_probe",
+    "heard_wave",
+    "leveller",
+]
+
+FINE = 1024  # window of loudness and timbre, samples
+MIDDLE = (1, 2)  # of the codec's four frames in each latent frame
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,26 @@ class Heard:
             raise ConfigError("a probe has no spectrum.", hint="Use the space 'wave' or 'spec'.")
         return self.magnitude
 
+    def levelled(self, gain: Tensor) -> "Heard":
+        """The same with each frame's magnitudes times a gain, (B, L, 1)."""
+        assert self.magnitude is not None
+        return replace(self, magnitude=self.magnitude * gain)
+
+
+def leveller(heard: Heard, judged: Heard) -> Tensor | None:
+    """What makes each frame of magnitudes as loud as the same latents in a wave, (B, L, 1), without gradient;
+    None where it is not magnitudes and a wave that were heard.
+
+    The energies of two stems lack what their waves have in common: .1 to .2 dB^2 of songs that ship.
+    """
+    if heard.magnitude is None or judged.wave is None:
+        return None
+    with torch.no_grad():
+        power = [
+            spectrum.square().sum(-1, keepdim=True) for spectrum in (judged.spectrum(FINE), heard.magnitude)
+        ]
+        return ((power[0] + 1e-8) / (power[1] + 1e-8)).sqrt()
+
 
 class Reader(Protocol):
     """Turns latents (B, stems C, L) into what is heard, with gradients."""
@@ -72,8 +106,9 @@ class WaveReader:
     codec: Any
 
     def __call__(self, latent: Tensor) -> Heard:
-        parts = [self.codec.decode(stem).mean(1) for stem in _stems(latent, self.codec)]
-        return Heard(latent, self.codec.rate, self.codec.hop, wave=torch.stack(parts).sum(0))
+        waves = self.codec.decode(_stems(latent, self.codec)).mean(1)
+        mixed = waves.unflatten(0, (len(latent), -1)).sum(1)
+        return Heard(latent, self.codec.rate, self.codec.hop, wave=mixed)
 
 
 @dataclass(frozen=True)
@@ -90,10 +125,10 @@ class SpecReader:
             )
 
     def __call__(self, latent: Tensor) -> Heard:
-        power = [self.codec.magnitude(stem).square().mean(1) for stem in _stems(latent, self.codec)]
-        found = (torch.stack(power).sum(0) + 1e-12).sqrt()
-        mag = pooled(found, found.shape[1] // latent.shape[-1])
-        return Heard(latent, self.codec.rate, self.codec.hop, magnitude=mag)
+        power = self.codec.magnitude(_stems(latent, self.codec), of=MIDDLE).square().mean(1)
+        added = power.unflatten(0, (len(latent), -1)).sum(1)
+        found = (added.unflatten(1, (-1, len(MIDDLE))).mean(2) + 1e-12).sqrt()
+        return Heard(latent, self.codec.rate, self.codec.hop, magnitude=found)
 
 
 @dataclass(frozen=True)
@@ -147,7 +182,8 @@ def heard_wave(wave: Tensor, rate: int, hop: int) -> Heard:
     return Heard(None, rate, hop, wave=wave[:, : wave.shape[-1] // hop * hop])
 
 
-def _stems(latent: Tensor, codec: Any) -> tuple[Tensor, ...]:
+def _stems(latent: Tensor, codec: Any) -> Tensor:
+    """Latents (B, stems C, L) as (B stems, C, L)."""
     if latent.shape[1] % codec.channels:
         raise ConfigError(f"latents of {latent.shape[1]} channels are no stems of {codec.channels} each.")
-    return latent.split(codec.channels, dim=1)
+    return latent.reshape(-1, codec.channels, latent.shape[-1])

@@ -20,7 +20,8 @@ Sources: Novack et al. 2024 (DITTO), arXiv:2401.12179, section 3.2 and algorithm
 Adam at 5e-3); Novack et al. 2024 (DITTO-2), arXiv:2405.20289, section 3 (surrogate of one step, decoding
 with more). Deviations: no dynamic thresholding, since latents have no range; the iterate is kept by its
 decoded loss; the norm is held by a penalty; between two decodings the surrogate's loss is taken at its
-result plus the decoder's last lead over it (`corrected`), with the surrogate's gradient.
+result plus the decoder's last lead over it, and what a cheap reader hears is brought to the level that the
+judge heard (`corrected`), with the gradient of the surrogate and the reader.
 """
 
 import time
@@ -37,10 +38,12 @@ from core.plan.table import Plan
 from core.progress import Progress, silent
 from core.recompute import Recomputed
 from core.run import sample, steps
-from domains.music.control.heard import Heard, Reader
+from domains.music.control.heard import Heard, Reader, leveller
 from domains.music.control.targets import Target
 
 __all__ = ["ControlSettings", "Controlled", "Run", "Tried", "control", "rolled"]
+
+STORED = 2  # calls of a surrogate that are kept rather than repeated
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,11 @@ class ControlSettings:
         betas: of Adam.
         norm_weight: w of the penalty on the norm; 0 for none.
         check_every: iterations between decoded losses.
-        checkpointed: repeat calls in the backward pass instead of storing them; pays for more than two steps.
+        checkpointed: repeat calls in the backward pass instead of storing them; None: where the surrogate
+            makes more than two. The gradient is the same.
         corrected: add to the surrogate's result what the decoder's was beyond it when last decoded, so that
-            a surrogate needs to be right in its slope alone.
+            a surrogate needs to be right in its slope alone; and scale each frame of the reader's magnitudes
+            to the level that the judge heard then.
         stop_below: end once every sample's decoded loss is this small; None runs on.
     """
 
@@ -90,7 +95,7 @@ class ControlSettings:
     betas: tuple[float, float] = (0.9, 0.999)
     norm_weight: float = 0.0
     check_every: int = 10
-    checkpointed: bool = True
+    checkpointed: bool | None = None
     corrected: bool = True
     stop_below: float | None = None
 
@@ -185,7 +190,7 @@ def control(
     """Optimise noise.
 
     Args:
-        surrogate: what gradients pass through; `decoder` itself for DITTO.
+        surrogate: what gradients pass through; `decoder` itself for DITTO, then walked once for both.
         decoder: what makes the result.
         noise: first starts, (B, C, L), from `process.prior` or from an encoded song.
         target: loss of what is heard.
@@ -223,26 +228,34 @@ class _State:
         start, history = time.monotonic(), []
         before: Tensor | None = None
         gap: Tensor | None = None
+        level: Tensor | None = None
         x.requires_grad_()
         adam = torch.optim.Adam([x], lr=self.how.lr, betas=self.how.betas)
         for i in range(self.how.iterations + 1):
+            last = i == self.how.iterations
             adam.zero_grad()
             square = x.square().flatten(1).mean(1)
-            made = rolled(self.surrogate, x, checkpointed=self.how.checkpointed)
-            last = i == self.how.iterations
-            latent = self._walked(x) if last or i % self.how.check_every == 0 else None
+            with torch.set_grad_enabled(not last):
+                made = rolled(self.surrogate, x, checkpointed=self.checkpointed)
+            self.calls += self.surrogate.cost * (2 if self.checkpointed and not last else 1)
+            due = last or i % self.how.check_every == 0
+            latent = self._walked(x, made) if due else None
             if latent is not None and self.how.corrected:
                 gap = latent - made.detach()
-            loss = self.target(self.reader(made if gap is None else made + gap))
+            with torch.set_grad_enabled(not last):
+                heard = self.reader(made if gap is None else made + gap)
+                judged = None if latent is None else self._judged(latent)
+                if judged is not None and self.how.corrected:
+                    level = leveller(heard, judged)
+                loss = self.target(heard if level is None else heard.levelled(level))
             self._check(loss, x, i)
-            decoded = None if latent is None else self._judged(x, latent, loss, i)
+            decoded = None
+            if latent is not None and judged is not None:
+                decoded = self._kept(x, latent, judged, loss, i)
             before = decoded if before is None else before
             if not last:
                 (loss + self.how.norm_weight * (square - 1).square()).sum().backward()
                 adam.step()
-                self.calls += self.surrogate.cost * (2 if self.how.checkpointed else 1)
-            else:
-                self.calls += self.surrogate.cost
             spent = time.monotonic() - start
             history.append(Tried(i, loss.detach(), decoded, square.detach(), self.calls, spent))
             shown = decoded if decoded is not None else loss.detach()
@@ -266,16 +279,28 @@ class _State:
         limit = self.how.stop_below
         return limit is not None and bool((self.best["decoded"] <= limit).all())
 
-    def _walked(self, x: Tensor) -> Tensor:
-        """The decoder's result."""
+    @property
+    def checkpointed(self) -> bool:
+        """Whether calls are repeated in the backward pass."""
+        asked = self.how.checkpointed
+        return self.surrogate.cost > STORED if asked is None else asked
+
+    def _walked(self, x: Tensor, made: Tensor) -> Tensor:
+        """The decoder's result; what the surrogate made, where that is the decoder."""
+        if self.surrogate is self.decoder:
+            return made.detach()
         self.calls += self.decoder.cost
         found: Tensor = sample(self.decoder.plan, self.decoder.denoiser, x.detach(), cond=self.decoder.cond)
         return found
 
-    def _judged(self, x: Tensor, latent: Tensor, surrogate: Tensor, iteration: int) -> Tensor:
+    def _judged(self, latent: Tensor) -> Heard:
+        with torch.no_grad():
+            return self.judge(latent)
+
+    def _kept(self, x: Tensor, latent: Tensor, judged: Heard, surrogate: Tensor, iteration: int) -> Tensor:
         """Measure a result, and keep what is better than all before it, sample by sample."""
         with torch.no_grad():
-            loss = self.target(self.judge(latent))
+            loss = self.target(judged)
         found = {
             "latent": latent,
             "noise": x.detach().clone(),

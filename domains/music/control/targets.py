@@ -29,7 +29,7 @@ from domains.music.control.features import (
     savgol,
     similarity,
 )
-from domains.music.control.heard import Heard
+from domains.music.control.heard import FINE, Heard
 
 __all__ = [
     "Loop",
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 Form: TypeAlias = Literal["error", "correlation"]
-FINE, COARSE = 1024, 4096  # windows: of loudness and timbre, and of pitch
+COARSE = 4096  # window of pitch, samples
 
 
 class Target(Protocol):
@@ -63,7 +63,7 @@ class Loudness:
     """Follow a curve of loudness.
 
     Attributes:
-        curve_db: (L,), dB of full scale; NaN where it does not matter.
+        curve_db: (L,), or (B, L) for a curve of each sample, dB of full scale; NaN where it does not matter.
         form: "error" follows the level itself, "correlation" its shape alone.
         window: frames of the smoother, odd; 0 for none.
     """
@@ -73,32 +73,30 @@ class Loudness:
     window: int = 21
 
     def __post_init__(self) -> None:
-        if int(torch.isfinite(self.curve_db).sum()) < 2:
+        if int(torch.isfinite(self.curve_db).sum(-1).min()) < 2:
             raise DataError("a loudness curve needs at least two times.")
 
     def __call__(self, heard: Heard) -> Tensor:
-        found, asked = self._pair(heard)
-        if self.form == "error":
-            return (found - asked).square().mean(1)
-        return 1 - _correlation(found, asked)
+        found, asked, share = self._read(heard)
+        return _error(found, asked, share) if self.form == "error" else 1 - _correlation(found, asked, share)
 
     def report(self, heard: Heard) -> dict[str, Tensor]:
         """Mean squared error, dB^2, and correlation."""
         with torch.no_grad():
-            found, asked = self._pair(heard)
+            found, asked, share = self._read(heard)
             return {
-                "loudness_mse_db2": (found - asked).square().mean(1),
-                "loudness_r": _correlation(found, asked),
+                "loudness_mse_db2": _error(found, asked, share),
+                "loudness_r": _correlation(found, asked, share),
             }
 
-    def _pair(self, heard: Heard) -> tuple[Tensor, Tensor]:
+    def _read(self, heard: Heard) -> tuple[Tensor, Tensor, Tensor]:
+        """Level found and asked, and what each time counts, adding to 1; each (B, L)."""
         kernel = savgol(self.window) if self.window else None
         found = heard.probed.get("loudness")
         found = loudness(heard.spectrum(FINE), kernel) if found is None else found
-        _same("loudness curve", len(self.curve_db), found.shape[1])
-        asked = self.curve_db.to(found)
+        asked = _each("loudness curve", self.curve_db.to(found), found)
         there = torch.isfinite(asked)
-        return found[:, there], asked[there].expand(len(found), -1)
+        return found, asked.nan_to_num(), _shares(there, found)
 
 
 @dataclass(frozen=True)
@@ -106,31 +104,33 @@ class Melody:
     """Follow a tune.
 
     Attributes:
-        classes: pitch class of each frame, (L,), int64, 0 for C to 11; -1 where it does not matter.
+        classes: pitch class of each frame, (L,), or (B, L) for a tune of each sample, int64, 0 for C to 11;
+            -1 where it does not matter.
     """
 
     classes: Tensor
 
     def __post_init__(self) -> None:
-        if not bool((self.classes >= 0).any()) or int(self.classes.max()) > 11:
+        if not bool((self.classes >= 0).any(-1).all()) or int(self.classes.max()) > 11:
             raise DataError("a melody needs pitch classes 0 to 11 in at least one frame.")
 
     def __call__(self, heard: Heard) -> Tensor:
-        found, asked = self._pair(heard)
-        return -found.gather(-1, asked[..., None])[..., 0].mean(1)
+        found, asked, share = self._read(heard)
+        return -(found.gather(-1, asked[..., None])[..., 0] * share).sum(1)
 
     def report(self, heard: Heard) -> dict[str, Tensor]:
         """Share of frames whose strongest class is the asked one; 1/12 by chance."""
         with torch.no_grad():
-            found, asked = self._pair(heard)
-            return {"melody_accuracy": (found.argmax(-1) == asked).to(found.dtype).mean(1)}
+            found, asked, share = self._read(heard)
+            hits = (found.argmax(-1) == asked) & (share > 0)
+            return {"melody_accuracy": hits.sum(1) / (share > 0).sum(1).to(found.dtype)}
 
-    def _pair(self, heard: Heard) -> tuple[Tensor, Tensor]:
+    def _read(self, heard: Heard) -> tuple[Tensor, Tensor, Tensor]:
+        """Log shares (B, L, 12), the class asked, and what each time counts, adding to 1, both (B, L)."""
         found = heard.probed.get("classes")
         found = melody_probability(heard.spectrum(COARSE), heard.rate) if found is None else found
-        _same("melody", len(self.classes), found.shape[1])
-        there = self.classes >= 0
-        return found[:, there], self.classes[there].expand(len(found), -1)
+        asked = _each("melody", self.classes.to(found.device), found[..., 0])
+        return found, asked.clamp(min=0), _shares(asked >= 0, found)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ class Structure:
     """Repeat and contrast parts.
 
     Attributes:
-        matrix: asked self-similarity, (L, L), in [-1, 1]; from `pattern`, or of another song.
+        matrix: asked self-similarity, (L, L), or (B, L, L) for one of each sample, in [-1, 1]; from
+            `pattern`, or of another song.
         window: frames of the smoother in both directions, odd; 0 for none, as against another song's matrix.
     """
 
@@ -148,13 +149,20 @@ class Structure:
     def __call__(self, heard: Heard) -> Tensor:
         kernel = savgol(self.window) if self.window else None
         found = similarity(heard.spectrum(FINE), heard.rate, kernel)
-        _same("structure", len(self.matrix), found.shape[1])
+        _same("structure", self.matrix.shape[-1], found.shape[1])
         return (found - self.matrix.to(found)).square().flatten(1).mean(1)
 
     def report(self, heard: Heard) -> dict[str, Tensor]:
-        """Mean squared error."""
+        """Mean squared error, and correlation, which does not depend on the contrast of a pattern."""
+        kernel = savgol(self.window) if self.window else None
         with torch.no_grad():
-            return {"structure_mse": self(heard)}
+            found = similarity(heard.spectrum(FINE), heard.rate, kernel).flatten(1)
+            asked = self.matrix.to(found).flatten(-2).expand_as(found)
+            even = torch.full_like(found, 1 / found.shape[1])
+            return {
+                "structure_mse": _error(found, asked, even),
+                "structure_r": _correlation(found, asked, even),
+            }
 
 
 @dataclass(frozen=True)
@@ -267,11 +275,16 @@ def default_weights(targets: Mapping[str, Target]) -> dict[str, float]:
     }
 
 
-def pattern(parts: str, frames: int, *, contrast: float = 0.0) -> Tensor:
+def pattern(parts: str, frames: int, *, contrast: float | None = None) -> Tensor:
     """Self-similarity of a form, (L, L): 1 where two times have the same letter, `contrast` elsewhere.
+
+    Timbre is centred along time: parts of one steady timbre each, r_k v_k with shares p_k, have sum_k p_k r_k
+    v_k = 0. Directions equally far from one another then meet at -1 / (K - 1) for K letters, whatever their
+    shares: two letters are opposites, and a contrast of 0 is for parts that waver.
 
     Args:
         parts: such as "ABA"; parts are equally long.
+        contrast: -1 / (K - 1) where None.
 
     Raises:
         ConfigError: fewer than two letters, or more letters than frames.
@@ -279,13 +292,24 @@ def pattern(parts: str, frames: int, *, contrast: float = 0.0) -> Tensor:
     if len(parts) < 2 or len(parts) > frames or not parts.isalpha():
         raise ConfigError(f"a form has 2 to {frames} letters, such as ABA, got '{parts}'.")
     letters = torch.tensor([ord(c) for c in parts.upper()])
+    apart = -1 / max(len(letters.unique()) - 1, 1) if contrast is None else contrast
     at = letters[torch.arange(frames) * len(parts) // frames]
-    return torch.where(at[:, None] == at, 1.0, contrast)
+    return torch.where(at[:, None] == at, 1.0, apart)
 
 
-def _correlation(x: Tensor, y: Tensor) -> Tensor:
-    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
-    return (x * y).sum(1) / (x.square().sum(1) * y.square().sum(1) + 1e-12).sqrt()
+def _shares(there: Tensor, like: Tensor) -> Tensor:
+    """What each time counts, (B, L): alike where it matters, 0 elsewhere."""
+    return there.to(like.dtype) / there.sum(-1, keepdim=True)
+
+
+def _error(x: Tensor, y: Tensor, share: Tensor) -> Tensor:
+    return ((x - y).square() * share).sum(1)
+
+
+def _correlation(x: Tensor, y: Tensor, share: Tensor) -> Tensor:
+    x, y = (one - (one * share).sum(1, keepdim=True) for one in (x, y))
+    spread = (x.square() * share).sum(1) * (y.square() * share).sum(1)
+    return (x * y * share).sum(1) / (spread + 1e-12).sqrt()
 
 
 def _latent(heard: Heard) -> Tensor:
@@ -297,3 +321,11 @@ def _latent(heard: Heard) -> Tensor:
 def _same(what: str, asked: int, found: int) -> None:
     if asked != found:
         raise ConfigError(f"the {what} has {asked} frames, the song {found}.")
+
+
+def _each(what: str, asked: Tensor, found: Tensor) -> Tensor:
+    """What is asked of each sample, (B, L)."""
+    _same(what, asked.shape[-1], found.shape[1])
+    if asked.ndim == 2 and len(asked) != len(found):
+        raise ConfigError(f"{len(asked)} of the {what} are asked of {len(found)} songs.")
+    return asked.expand(len(found), -1)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,16 @@ def test_pieces_shorter_than_the_reach_are_refused() -> None:
 def test_a_wave_that_does_not_fit_is_refused(wave: Tensor, message: str) -> None:
     with pytest.raises(DataError, match=message):
         SpecVAE(TINY).encode(wave)
+
+
+@pytest.mark.parametrize("wave_channels", [1, 2])
+def test_some_frames_of_the_magnitudes_are_those_of_all(wave_channels: int, gen: torch.Generator) -> None:
+    codec = stirred(SpecVAE(replace(TINY, wave_channels=wave_channels)))
+    z = torch.randn(2, TINY.channels, 5, generator=gen)
+    whole = magnitudes(codec.parts(codec.outline(z)).level)  # type: ignore[operator]
+    assert torch.allclose(codec.magnitude(z), whole, atol=1e-6)  # type: ignore[operator]
+    some = whole.unflatten(2, (5, 4))[:, :, :, [1, 2]].flatten(2, 3)
+    assert torch.allclose(codec.magnitude(z, of=(1, 2)), some, atol=1e-6)  # type: ignore[operator]
 
 
 def test_gradients_pass_through_the_magnitudes(gen: torch.Generator) -> None:

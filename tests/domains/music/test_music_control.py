@@ -54,6 +54,7 @@ from domains.music.control.features import (
     smoothed_plane,
     timbre,
 )
+from domains.music.control.heard import leveller
 from domains.music.control.reports import measured, summary, write_history
 from domains.music.control.targets import default_weights
 from domains.music.frames import FRAME_RATE, HOP, RATE
@@ -176,6 +177,42 @@ def test_a_loudness_that_is_met_costs_nothing_and_its_shape_ignores_the_level() 
     assert float(rising(heard_wave(ramp.flip(-1), RATE, HOP))) > 1.9
 
 
+def test_each_song_of_a_batch_can_have_its_own_target(gen: torch.Generator) -> None:
+    wave = 0.1 * torch.randn(2, 24 * HOP, generator=gen)
+    curves = torch.stack([torch.linspace(-30, -10, 24), torch.linspace(-10, -40, 24)])
+    curves[0, :7] = math.nan
+    tunes = torch.stack([torch.arange(24) % 12, torch.full((24,), 3)])
+    tunes[1, 4:9] = -1
+    forms = torch.stack([pattern(parts, 24) for parts in ("ABA", "AB")])
+    for each, make in (
+        (curves, Loudness),
+        (curves, lambda c: Loudness(c, form="correlation")),
+        (tunes, Melody),
+        (forms, lambda m: Structure(m, window=5)),
+    ):
+        both = make(each)  # type: ignore[operator]
+        heard = heard_wave(wave, RATE, HOP)
+        for i, one in enumerate(each):
+            alone, own = make(one), heard_wave(wave[i : i + 1], RATE, HOP)  # type: ignore[operator]
+            assert torch.allclose(both(heard)[i], alone(own)[0], atol=1e-5)
+            for name, value in alone.report(own).items():
+                assert torch.allclose(both.report(heard)[name][i], value[0], atol=1e-5)
+    with pytest.raises(ConfigError, match="2 of the loudness curve are asked of 1 songs"):
+        Loudness(curves)(heard_wave(wave[:1], RATE, HOP))
+
+
+def test_a_form_is_told_by_its_correlation_whatever_the_contrast() -> None:
+    wave = torch.cat([sine(300.0, 1.0), sine(1300.0, 1.0), sine(300.0, 1.0)], 1)
+    heard = heard_wave(wave, RATE, HOP)
+    found = [
+        Structure(pattern("ABA", 63, contrast=c), window=0).report(heard)["structure_r"] for c in (-1, 0, 0.5)
+    ]
+    assert found[0] > 0.8
+    assert torch.allclose(found[0], found[1], atol=1e-5)
+    assert torch.allclose(found[0], found[2], atol=1e-5)
+    assert Structure(pattern("ABB", 63), window=0).report(heard)["structure_r"] < 0.5
+
+
 def test_a_melody_counts_only_where_it_is_asked() -> None:
     heard = heard_wave(sine(440.0), RATE, HOP)
     asked = torch.full((43,), -1)
@@ -194,6 +231,21 @@ def test_a_pattern_is_one_where_letters_agree() -> None:
     for parts in ("A", "ABCDEFG", "A1"):
         with pytest.raises(ConfigError, match="letters"):
             pattern(parts, 6)
+
+
+@pytest.mark.parametrize("parts", ["ABA", "ABBA", "ABCA", "ABCDC"])
+def test_steady_parts_meet_the_pattern_of_their_form_exactly(parts: str) -> None:
+    # Centroids r_k v_k with v on a simplex and r_k = 1 / p_k have a mean of zero, as timbres have.
+    frames, names = 60 // len(parts) * len(parts), sorted(set(parts))
+    eye = torch.eye(len(names), dtype=torch.float64)
+    corner = torch.nn.functional.normalize(eye - 1 / len(names), dim=1)
+    letter = torch.tensor([names.index(parts[i * len(parts) // frames]) for i in range(frames)])
+    share = torch.bincount(letter) / frames
+    timbres = (corner / share[:, None])[letter]
+    assert timbres.mean(0).abs().max() < 1e-9
+    unit = torch.nn.functional.normalize(timbres, dim=1)
+    assert torch.allclose(unit @ unit.T, pattern(parts, frames).double(), atol=1e-6)
+    assert (unit @ unit.T - pattern(parts, frames, contrast=0.0)).square().mean() > 0.02
 
 
 def test_a_song_of_that_form_is_nearer_to_its_pattern() -> None:
@@ -265,8 +317,35 @@ def test_the_energies_of_stems_are_added_in_the_spectral_space(gen: torch.Genera
     z = torch.randn(2, 2 * codec.channels, 6, generator=gen)
     heard = SpecReader(codec)(z)
     assert heard.spectrum(4096).shape == (2, 6, 513)
-    one, two = (codec.magnitude(part).square().mean((1, 2, 3)) for part in z.chunk(2, 1))
+    one, two = (codec.magnitude(part, of=(1, 2)).square().mean((1, 2, 3)) for part in z.chunk(2, 1))
     assert torch.allclose(heard.spectrum(1).square().mean((1, 2)), one + two, rtol=1e-4)
+
+
+def test_readers_hear_each_song_of_a_batch_as_if_alone(gen: torch.Generator) -> None:
+    codec = SpecVAE(PRESETS["tiny"]).eval().requires_grad_(False)
+    z = torch.randn(3, 2 * codec.channels, 6, generator=gen)
+    for reader in (SpecReader(codec), WaveReader(codec)):
+        alone = torch.cat([reader(one[None]).spectrum(1024) for one in z])
+        assert torch.allclose(reader(z).spectrum(1024), alone, atol=1e-6)
+    voice, backing = (codec.decode(stem)[:, 0] for stem in z.chunk(2, 1))
+    mixed = WaveReader(codec)(z).wave
+    assert mixed is not None
+    assert torch.allclose(mixed, voice + backing, atol=1e-6)
+
+
+def test_levelled_magnitudes_are_as_loud_as_the_wave(gen: torch.Generator) -> None:
+    codec = SpecVAE(PRESETS["tiny"]).eval().requires_grad_(False)
+    z = torch.randn(2, 2 * codec.channels, 12, generator=gen)
+    near, far = SpecReader(codec)(z), WaveReader(codec)(z)
+    gain = leveller(near, far)
+    assert gain is not None
+    apart = (loudness(near.spectrum(1024)) - loudness(far.spectrum(1024))).abs().max()
+    assert float(apart) > 0.1
+    level = loudness(near.levelled(gain).spectrum(1024))
+    assert torch.allclose(level, loudness(far.spectrum(1024)), atol=1e-2)
+    tune = melody_probability(near.spectrum(1024), RATE)
+    assert torch.allclose(melody_probability(near.levelled(gain).spectrum(1024), RATE), tune, atol=1e-2)
+    assert leveller(far, far) is None
 
 
 def test_the_loudness_of_both_spaces_agrees_on_a_decoded_wave(gen: torch.Generator) -> None:
@@ -485,6 +564,32 @@ def test_the_calls_of_the_network_are_counted_exactly(gen: torch.Generator) -> N
         # Forward passes: five iterations, the last look, and four decodings of four calls (0, 2, 4 and 5).
         assert net.calls == 5 * cost + 1 + 4 * 4
         assert found.calls == net.calls
+
+
+def test_a_decoder_that_is_the_surrogate_is_walked_once(gen: torch.Generator) -> None:
+    net, denoiser = tiny()
+    run, same = Run(euler(FLOW, TIMES), denoiser), Run(euler(FLOW, TIMES), denoiser)
+    x = torch.randn(1, 3, 5, generator=gen, dtype=torch.float64)
+    how = ControlSettings(4, lr=0.05, check_every=2, checkpointed=False)
+    net.calls = 0
+    once = control(run, run, x, ends, plainly, how)
+    assert net.calls == once.calls == 5 * 4
+    twice = control(run, same, x, ends, plainly, how)
+    assert twice.calls == 8 * 4
+    assert torch.equal(once.noise, twice.noise)
+    assert torch.allclose(once.after, twice.after, atol=1e-12)
+
+
+def test_calls_are_stored_where_a_surrogate_makes_two_and_repeated_where_it_makes_more(
+    gen: torch.Generator,
+) -> None:
+    net, denoiser = tiny()
+    x = torch.randn(1, 3, 5, generator=gen, dtype=torch.float64)
+    for times, each in (([1.0, 0.0], 1), ([1.0, 0.5, 0.0], 2), (TIMES, 8)):
+        run = Run(euler(FLOW, times), denoiser)
+        net.calls = 0
+        found = control(run, run, x, ends, plainly, ControlSettings(3, check_every=5))
+        assert net.calls == found.calls == 3 * each + len(times) - 1
 
 
 def test_a_plan_that_draws_noise_is_refused() -> None:
