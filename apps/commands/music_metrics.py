@@ -10,7 +10,7 @@ from apps.options import AsJson, Force, Quiet, Seed
 
 app = typer.Typer()
 
-Suite = ("song", "codec", "control")
+SUITES = ("song", "codec", "control", "edit", "cost")
 
 
 @app.command()
@@ -64,7 +64,7 @@ def evaluate(
     songs: Annotated[
         list[Path], typer.Argument(help="Songs, or recordings for the codec.", show_default=False)
     ],
-    suite: Annotated[str, typer.Option("--suite", help="song, codec or control.")] = "song",
+    suite: Annotated[str, typer.Option("--suite", help="song, codec, control, edit or cost.")] = "song",
     against: Annotated[
         Path | None,
         typer.Option("--against", help="Corpus whose test songs are the reference.", show_default=False),
@@ -78,20 +78,25 @@ def evaluate(
         Path | None, typer.Option("--report", help="Page to write, .html.", show_default=False)
     ] = None,
     seed: Seed = 0,
+    device: Annotated[str, typer.Option("--device", help="Of the suite cost: auto, cpu, cuda.")] = "auto",
     dry_run: DryRun = False,
     force: Force = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score songs beside the rows of a calibration, a codec on recordings, or control before and after."""
+    """Score songs beside the rows of a calibration, or what else they are asked about.
+
+    song: words, style, distances, key, tempo and beats. codec: reconstruction of recordings. control: figures
+    before and after. edit: seams at the borders. cost: seconds, calls and memory of making each song again.
+    """
     from apps.claim import claimed
     from apps.show import show
     from core.errors import ConfigError, unknown
     from core.outlook import Outlook, check_output
-    from domains.music.workflows import evaluate_codec, evaluate_control, evaluate_songs
+    from domains.music import workflows
 
-    if suite not in Suite:
-        raise unknown("suite", suite, Suite)
+    if suite not in SUITES:
+        raise unknown("suite", suite, SUITES)
     if suite == "song" and against is None:
         raise ConfigError("songs are scored against a corpus.", hint="Name one with --against.")
     if report is not None:
@@ -102,7 +107,7 @@ def evaluate(
         found: dict[str, Any]
         if suite == "song":
             assert against is not None
-            found = evaluate_songs(
+            found = workflows.evaluate_songs(
                 songs,
                 against,
                 recogniser=recogniser,
@@ -113,10 +118,17 @@ def evaluate(
                 progress=claim.progress,
             )
         elif suite == "codec":
-            found = evaluate_codec(songs, codec=codec, seed=seed, ready=ready, progress=claim.progress)
+            found = workflows.evaluate_codec(
+                songs, codec=codec, seed=seed, ready=ready, progress=claim.progress
+            )
+        elif suite == "cost":
+            found = workflows.evaluate_cost(songs, device=device, ready=ready, progress=claim.progress)
+        elif suite == "edit":
+            ready(Outlook((f"measure the seams of {len(songs)} songs",)))
+            found = workflows.evaluate_edits(songs, seed=seed)
         else:
             ready(Outlook((f"read the control figures of {len(songs)} songs",)))
-            found = evaluate_control(songs, seed=seed)
+            found = workflows.evaluate_control(songs, seed=seed)
         claim.report(found)
         if report is not None:
             assert claim.run is not None

@@ -29,6 +29,9 @@ def codec(
     steps: Steps = None,
     batch: Batch = None,
     lr: Rate = None,
+    adversarial_steps: Annotated[
+        int, typer.Option("--adversarial-steps", min=0, help="Then, of the decoder against a critic.")
+    ] = 0,
     seed: Seed = 0,
     dry_run: DryRun = False,
     resume: Resume = False,
@@ -40,6 +43,7 @@ def codec(
     from domains.music.workflows import train_codec_file
 
     config = given({"corpus": corpus, "preset": preset, "steps": steps, "batch": batch, "lr": lr})
+    config |= {"adversarial_steps": adversarial_steps} if adversarial_steps else {}
     flags = {"dry_run": dry_run, "resume": resume, "force": force, "quiet": quiet, "as_json": as_json}
     with _claimed("train codec", out, config, seed, flags) as claim:
         report = train_codec_file(
@@ -49,6 +53,7 @@ def codec(
             steps=steps,
             batch=batch,
             lr=lr,
+            adversarial_steps=adversarial_steps,
             seed=seed,
             resume=resume,
             ready=ready_of(claim, dry_run=dry_run, as_json=as_json),

@@ -12,7 +12,7 @@ Source: Witt & Young 2000, doi:10.1016/S0167-6393(99)00044-8, eq. 3 (goodness of
 line and without priors of phones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,10 @@ from domains.music.metrics.words import Sung
 from domains.music.recogniser import FRAME_S, SILENCE, Recogniser
 from domains.music.tagger import Tagger
 
-__all__ = ["Mixes", "Slot", "Style", "Words", "slots"]
+__all__ = ["EARS", "Mixes", "Slot", "Style", "Words", "chosen_by", "slots"]
+
+# Verifier: the network that it is, and the metric that a calibration must have found informative.
+EARS = {"words": ("recogniser", "per_own"), "style": ("tagger", "style_similarity")}
 
 MARGIN_S = 0.25
 
@@ -112,3 +115,10 @@ class Style:
             words = self.tagger.tag_vectors(self.tagger.given(self.tags)[None])[0]
             heard = [F.normalize(self.tagger.embed_audio(wave, self.rate), dim=0) for wave in self.mixes(x)]
         return torch.stack([one @ words for one in heard]).double()
+
+
+def chosen_by(record: Mapping[str, Any], network: str, digest: str) -> bool:
+    """Whether the song of a sidecar was chosen by this network, so that it can say nothing about it."""
+    search = record.get("search") or {}
+    names = {EARS[name][0] for name in search.get("verifiers", ()) if name in EARS}
+    return network in names and search.get("networks", {}).get(network) == digest

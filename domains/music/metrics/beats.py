@@ -9,6 +9,7 @@ measure at 70 ms), C4DM-TR-09-06; Zhu et al. 2022, arXiv:2204.00604 (coverage an
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domains.music.mel import MEL_RATE, at_rate, log_mel
+from domains.music.metrics.interval import Estimate, bootstrap
 
-__all__ = ["BeatScores", "beat_f", "beat_scores", "estimate_tempo", "onset_strength", "track_beats"]
+__all__ = [
+    "BeatScores",
+    "beat_f",
+    "beat_rows",
+    "beat_scores",
+    "estimate_tempo",
+    "onset_strength",
+    "track_beats",
+]
 
 PREFERRED_BPM, OCTAVES = 100.0, 1.0
 SLOWEST_BPM, FASTEST_BPM = 40.0, 220.0
@@ -120,3 +130,19 @@ def beat_f(found: NDArray[np.float64], reference: NDArray[np.float64], *, tolera
         else:
             j += 1
     return 2 * matched / (len(a) + len(b))
+
+
+def beat_rows(
+    found: Sequence[NDArray[np.float64]], reference: Sequence[NDArray[np.float64]], *, seed: int = 0
+) -> dict[str, Estimate]:
+    """Coverage, hit and F of several songs, which are resampled for the intervals.
+
+    Coverage is capped at both sides of 1: c and 1 / c count alike, so that beats in excess are no merit.
+    """
+    scores = [beat_scores(a, b) for a, b in zip(found, reference, strict=True)]
+    coverage = [min(one.coverage, 1 / one.coverage) if one.coverage else 0.0 for one in scores]
+    return {
+        "beat_coverage": bootstrap(coverage, seed=seed),
+        "beat_hit": bootstrap([one.hit for one in scores], seed=seed),
+        "beat_f": bootstrap([one.f for one in scores], seed=seed),
+    }

@@ -32,11 +32,12 @@ __all__ = ["METRICS", "RealSong", "Verdict", "as_record", "calibrate", "judge", 
 
 @dataclass(frozen=True)
 class RealSong:
-    """A song of the test split: mono samples at 22,050 Hz, its words, its tags."""
+    """A song of the test split: mono samples at 22,050 Hz, its words, its tags, the times of its beats, s."""
 
     samples: Tensor
     sung: Sung
     tags: Mapping[str, str]
+    beats: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

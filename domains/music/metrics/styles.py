@@ -9,7 +9,7 @@ from torch import Tensor
 from domains.music.metrics.interval import Estimate, bootstrap
 from domains.music.tagger import Tagger
 
-__all__ = ["style_accuracy", "style_similarity"]
+__all__ = ["style_accuracy", "style_similarity", "tags_of"]
 
 
 def style_accuracy(
@@ -39,3 +39,10 @@ def style_similarity(
             words = tagger.tag_vectors(tagger.given(tags)[None])[0]
         cosines.append(float(F.normalize(tagger.embed_audio(wave, rate), dim=0) @ words))
     return bootstrap(cosines, seed=seed)
+
+
+def tags_of(style: str, judge: Tagger) -> dict[str, str]:
+    """Style words as tags of the tagger, by field; other words are passed over."""
+    fields = {tag: name for name, tags in judge.settings.vocabulary.items() for tag in tags}
+    words = [word.strip().lower() for word in style.split(",")]
+    return {fields[word]: word for word in words if word in fields}

@@ -11,7 +11,12 @@ from domains.music.workflows.lyrics import check_lyrics, draft_lyrics, fit_lyric
 from domains.music.workflows.saving import Writing
 from domains.music.workflows.scoring import evaluate_songs
 from domains.music.workflows.songs import inherited, lyrics_text, reproduce_file, song_file
-from domains.music.workflows.suites import evaluate_codec, evaluate_control
+from domains.music.workflows.suites import (
+    evaluate_codec,
+    evaluate_control,
+    evaluate_cost,
+    evaluate_edits,
+)
 from domains.music.workflows.training import (
     distil_file,
     train_recogniser_file,
@@ -33,6 +38,8 @@ __all__ = [
     "encode_folder",
     "evaluate_codec",
     "evaluate_control",
+    "evaluate_cost",
+    "evaluate_edits",
     "evaluate_songs",
     "fit_lyrics_file",
     "import_songs",

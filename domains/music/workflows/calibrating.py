@@ -89,14 +89,12 @@ def real_songs(corpus: Path, most: int) -> list[RealSong]:
     found = [song for song in read_index(corpus) if song.split == "test"][:most]
     if not found:
         raise DataError(f"{corpus} has no test song.", hint="Render more minutes.")
-    return [
-        RealSong(
-            read_audio(song.folder / "mix.flac", RATE, channels=1).samples[0],
-            sung_of_song(song.facts()),
-            song.tags,
-        )
-        for song in found
-    ]
+    songs = []
+    for song in found:
+        facts = song.facts()
+        samples = read_audio(song.folder / "mix.flac", RATE, channels=1).samples[0]
+        songs.append(RealSong(samples, sung_of_song(facts), song.tags, tuple(facts.get("beats", ()))))
+    return songs
 
 
 def through(coder: Any) -> Callable[[Tensor], Tensor]:

@@ -21,6 +21,7 @@ from domains.music.frames import frames_of, seconds_of
 from domains.music.generation import calls_of, compose
 from domains.music.model import SongModel
 from domains.music.request import SongRequest
+from domains.music.sidecar import read_sidecar, sidecar_path
 from domains.music.workflows.opening import Opened, digest
 from domains.music.workflows.saving import Made, whole_frames
 from domains.music.workflows.searching import Hunt, hunt_for, searched
@@ -114,6 +115,7 @@ def make(request: SongRequest, opened: Opened, scene: Scene, *, progress: Progre
         record["style_audio"] = scene.told.style_audio
     if scene.inputs:
         record["inputs"] = list(scene.inputs)
+        record |= _choice_of(request)
     return replace(
         made,
         seconds=time.perf_counter() - began,
@@ -187,6 +189,19 @@ def _edited(
         record=record,
         scaled=request.operation == "variation",
     )
+
+
+def _choice_of(request: SongRequest) -> dict[str, Any]:
+    """What chose the song that is edited: what is kept of it was chosen too."""
+    path = None if request.source is None else sidecar_path(Path(request.source))
+    if path is None or not path.is_file():
+        return {}
+    search = read_sidecar(path).get("search")
+    if not search:
+        return {}
+    return {
+        "search": {"of": request.source, "verifiers": search["verifiers"], "networks": search["networks"]}
+    }
 
 
 def _hidden(keep: Tensor) -> list[list[float]]:

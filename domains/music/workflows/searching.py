@@ -19,21 +19,18 @@ from core.progress import Progress
 from domains.music.config import Sampling
 from domains.music.frames import seconds_of
 from domains.music.generation import Composed, Judges, compose, runs_budget, search_noise
+from domains.music.metrics.styles import tags_of
 from domains.music.metrics.words import Sung, sung_of_lyrics
 from domains.music.model import SongModel
 from domains.music.recogniser import Recogniser
 from domains.music.request import NoiseSearch, SongRequest
 from domains.music.tagger import Tagger
-from domains.music.verifiers import Mixes, Style, Words, slots
+from domains.music.verifiers import EARS, Mixes, Style, Words, slots
 from domains.music.workflows.calibrating import calibration_of, informative
 from domains.music.workflows.opening import Opened, digest, find, open_recogniser, open_tagger
-from domains.music.workflows.scoring import tags_of
 from domains.music.workflows.telling import Told
 
-__all__ = ["EARS", "Hunt", "check_ears", "hunt_for", "searched"]
-
-# Verifier: the network that it is, and the metric that a calibration must have found informative.
-EARS = {"words": ("recogniser", "per_own"), "style": ("tagger", "style_similarity")}
+__all__ = ["Hunt", "check_ears", "hunt_for", "searched"]
 
 
 @dataclass(frozen=True)
