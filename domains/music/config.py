@@ -124,7 +124,9 @@ class DistilConfig(BaseModel):
     solver: Literal["euler", "heun"] = "euler"
     huber: float = Field(0.03, gt=0)
     flow: float = Field(0.0, ge=0, description="weight of the loss that trains a model of songs")
-    crop: int | None = Field(128, ge=8, description="frames of a sample, at most the teacher's; None: as many")
+    crop: int | None = Field(
+        128, ge=8, description="frames of a sample, at most the teacher's; None: as many"
+    )
     low: float = Field(1.0, ge=0, description="guidance weights are drawn between low")
     high: float = Field(4.0, ge=0, description="and high")
 
