@@ -4,7 +4,6 @@
     python -m tests.benchmarks.music_song --corpus CORPUS --latents LATENTS --only cost
     python -m tests.benchmarks.music_song --corpus CORPUS --latents LATENTS --write  # results/music_song.json
 
-    python -m tests.benchmarks.music_song ... --only quality --also FOLDER           # and another model
 
     cost      processor seconds on one thread, wall seconds on two, with decoding, and calls of the network
     quality   canvases of 11.9 s for the lyrics and tags of test songs: distance, style and phones
@@ -14,8 +13,8 @@ student with 1, 2, 4 and 8. Columns, from `domains.music.metrics`: FAD-own to re
 up to 96, so that the row of the recordings is the floor at this number of songs; accuracy of the instrument
 and similarity to all tags; phone error rate against the lyrics asked and against those of another song, and
 how much worse the latter is. Intervals are bootstrapped over songs, 95 %. Lyrics are written with guessed
-onsets, "spread", as a user's are; --exact adds a row with the onsets of the recording. --also adds a row for
-another song model, such as one that learned without words (`train dit --alignment none`) and is told none.
+onsets, "spread", as a user's are; --exact adds a row with the onsets of the recording. In "words
+hidden" the teacher is told everything but the lyrics, as `alignment: none` would.
 
 The corpus is synthetic, sung by a robot; no figure here is about real songs.
 """
@@ -34,6 +33,7 @@ from torch import Tensor
 from core.state import Seeds
 from domains.music.audio import read_audio
 from domains.music.codec import chunked
+from domains.music.conditions import hiding
 from domains.music.config import Sampling
 from domains.music.corpus_latents import read_songs
 from domains.music.frames import HOP, RATE, frames_of, seconds_of
@@ -95,7 +95,7 @@ def conditions(model: SongModel, cases: Sequence[Case], alignment: int) -> dict[
         condition(
             model,
             CANVAS,
-            phones=None if model.config.alignment == "none" else case.song.phones[alignment, case.cut],
+            phones=case.song.phones[alignment, case.cut],
             sections=case.song.sections[case.cut],
             singers=case.song.singers[case.cut],
             style=model.tags.of(case.song.tags),
@@ -124,14 +124,17 @@ def drawn(
     sampling: Sampling,
     *,
     alignment: int = 0,
+    worded: bool = True,
     at_once: int = 8,
 ) -> tuple[list[Tensor], int]:
-    """A wave for each case, seed i for case i, and the calls each took."""
+    """A wave for each case, seed i for case i, and the calls each took; lyrics are told if `worded`."""
     waves, calls = [], 0
     for k in range(0, len(cases), at_once):
         some = cases[k : k + at_once]
         seeds = Seeds(list(range(k, k + len(some))))
-        made = compose(model, conditions(model, some, alignment), CANVAS, seeds, sampling=sampling)
+        cond = conditions(model, some, alignment)
+        cond = cond if worded else hiding(cond, lyrics=True, count=len(some))
+        made = compose(model, cond, CANVAS, seeds, sampling=sampling)
         waves += mixes(codec, made.latents, model.net.stems)
         calls = made.calls
     return waves, calls
@@ -181,14 +184,8 @@ def quality(
     others: Sequence[Case],
     *,
     exact: bool = False,
-    also: Sequence[Path] = (),
 ) -> list[dict[str, Any]]:
-    """The rows of the module docstring.
-
-    Args:
-        exact: add the teacher with the phones at their own onsets.
-        also: folders of further song models.
-    """
+    """The rows of the module docstring; `exact` adds the teacher with the phones at their own onsets."""
     tagger = load_tagger(shipped("tagger") / "model.safetensors")
     real = own_embeddings([case.wave for case in others], RATE, tagger)
     judge = Judge(load_recogniser(shipped("recogniser") / "model.safetensors"), tagger, cases, real)
@@ -200,11 +197,8 @@ def quality(
     for alignment, name in enumerate(("spread", "phone") if exact else ("spread",)):
         waves, calls = drawn(teacher, codec, cases, own, alignment=alignment)
         rows.append(judge.row(f"teacher, {name}", waves, calls))
-    for folder in also:
-        other = load_model(folder)
-        settings = other.config.sampling.model_copy(update=own.model_dump())
-        waves, calls = drawn(other, codec, cases, settings)
-        rows.append(judge.row(f"{folder.name}, {other.config.alignment}", waves, calls))
+    waves, calls = drawn(teacher, codec, cases, own, worded=False)
+    rows.append(judge.row("teacher, words hidden", waves, calls))
     if student is not None:
         for steps in STUDENT_STEPS:
             settings = student.config.sampling.model_copy(update={"steps": steps})
@@ -273,7 +267,6 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=24, help="test songs at most")
     parser.add_argument("--only", choices=("cost", "quality"))
     parser.add_argument("--exact", action="store_true", help="also with the phones at their own onsets")
-    parser.add_argument("--also", type=Path, action="append", default=[], help="another song model")
     parser.add_argument("--write", action="store_true", help="keep results, and the scores of the weights")
     asked = parser.parse_args()
     codec, codec_file = open_codec(None)
@@ -287,7 +280,7 @@ def main() -> None:
         songs = read_songs(asked.latents, asked.corpus)
         cases = cases_of([song for song in songs if song.split == "test"], asked.corpus, asked.songs)
         others = cases_of([song for song in songs if song.split != "test"], asked.corpus, OTHERS)
-        found["quality"] = quality(teacher, student, codec, cases, others, exact=asked.exact, also=asked.also)
+        found["quality"] = quality(teacher, student, codec, cases, others, exact=asked.exact)
     if asked.only != "quality":
         found["cost"] = cost(teacher, student, codec)
     for name in ("quality", "cost"):
