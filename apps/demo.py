@@ -35,6 +35,7 @@ def run_demo(
     priors: Priors | None = None,
     levels: Sequence[float] = (0.1, 0.3),
     seeds: Sequence[int] = HELD_OUT,
+    windows: int = 16,
     molecules: int = 200,
     data_dir: Path | None = None,
     seed: int = 0,
@@ -47,6 +48,7 @@ def run_demo(
         priors: what to dehaze with; the shipped ones when None.
         levels: of the simulated haze.
         seeds: of the simulated hearts.
+        windows: of the series, forecast.
         molecules: drawn; a fifth as many are drawn with a property raised.
         data_dir: folder of datasets, searched first.
 
@@ -75,7 +77,9 @@ def run_demo(
     try:
         from domains.timeseries.workflows.showcase import simulated_forecasts
 
-        forecasts = simulated_forecasts(run.path, seed=seed, progress=_named(progress, "forecast"))
+        forecasts = simulated_forecasts(
+            run.path, windows=windows, seed=seed, progress=_named(progress, "forecast")
+        )
         for name in (forecasts["picture"], "forecasts.csv"):
             run.add(run.path / name)
     except MissingExtra as err:

@@ -7,6 +7,7 @@ community, planar, tree, sbm           drawn here, no download
 small_molecules                        every C/N/O/F molecule of up to 5 heavy atoms, no download
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from domains.graphs.formats.archives import generic_kind, read_npz
 from domains.graphs.formats.networks import NETWORKS, read_networks, read_pt
 from domains.graphs.formats.reading import Reading, held_out, read_split_file, splits_of
 from domains.graphs.formats.tables import read_sdf, read_smiles_list, table_molecules
-from domains.graphs.molecules import Parsed, parse_smiles
+from domains.graphs.molecules import Accept, Parsed, parse_smiles
 
 __all__ = ["BUILTIN", "NAMED", "SUFFIXES", "read_set"]
 
@@ -223,6 +224,13 @@ def _small(reading: Reading) -> GraphSet:
         raise ConfigError(
             f"molecules of up to {size} atoms are too many to enumerate.", hint="Take --max-nodes 7 or less."
         )
-    smiles = enumerate_molecules(size, atoms)
-    parsed = parse_smiles(smiles, replace(reading.accept, atoms=atoms), source=SMALL.name)
-    return _molecules(SMALL.name, parsed, len(smiles), {}, reading)
+    parsed, count = _enumerated(size, replace(reading.accept, atoms=atoms))
+    return _molecules(SMALL.name, parsed, count, {}, reading)
+
+
+@functools.lru_cache(maxsize=4)
+def _enumerated(size: int, accept: Accept) -> tuple[Parsed, int]:
+    """Every molecule of up to `size` atoms, and their number; kept, since five atoms take seconds."""
+    assert accept.atoms is not None
+    smiles = enumerate_molecules(size, accept.atoms)
+    return parse_smiles(smiles, accept, source=SMALL.name), len(smiles)
