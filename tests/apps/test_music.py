@@ -21,6 +21,7 @@ from domains.music.frames import RATE
 from domains.music.lrc import read_lrc
 from domains.music.recogniser import Recogniser, RecogniserConfig, save_recogniser
 from domains.music.tagger import Tagger, TaggerConfig, save_tagger
+from domains.music.workflows.opening import digest
 from tests.domains.music.kit import make_kit
 
 LYRICS = "[bpm:120]\n[00:00.20][verse]\n[00:00.20]grace\n[00:01.40]amazing\n"
@@ -151,6 +152,47 @@ def test_control_reports_saved_figures_and_can_be_made_again(
     assert {row["figure"] for row in rows} == set(control["saved_before"])
 
 
+def test_the_best_of_several_is_shown_with_all_of_them(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {
+        "networks": {"tagger": digest(home / "judge" / "model.safetensors")},
+        "verdicts": [{"metric": "style_similarity", "informative": True, "why": ""}],
+    }
+    (tmp_path / "calibration.json").write_text(json.dumps(record))
+    ears = ["--tagger", home / "judge", "--recogniser", home / "ear", "--calibration", tmp_path]
+    words = ["--style", "piano", "--length", 2, "--model", home / "kit", *ears]
+    out = tmp_path / "a.flac"
+    assert run("compose", *words, "--search", 2, "-o", out) == 0
+    assert "candidates" in capsys.readouterr().out
+    found = json.loads((tmp_path / "a.flac.run" / "report.json").read_text())
+    assert [row["seed"] for row in found["candidates"]] == [0, 1]
+    assert found["search"]["verifiers"] == ["style"]
+    assert (tmp_path / "a.flac.run" / "search.csv").read_text().count("\n") == 3
+    assert printed(capsys, "reproduce", f"{out}.json")["identical"] is True
+
+
+def test_edits_and_costs_are_evaluated(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "e.flac"
+    words = ["edit", "--in", home / "a.flac", "--model", home / "kit", "--span", "1:1.5", "-o", out]
+    printed(capsys, *words)
+    found = printed(capsys, "evaluate", out, "--suite", "edit", "-o", tmp_path / "one")
+    assert [(row["row"], row["borders"]) for row in found["rows"]] == [
+        ("edited", 2),
+        ("recording", 2),
+        ("hard cut", 2),
+    ]
+    found = printed(capsys, "evaluate", out, "--suite", "cost", "--device", "cpu", "-o", tmp_path / "two")
+    (row,) = found["rows"]
+    assert (row["song"], row["nfe"], row["runs"]) == ("e.flac", 4, 3)
+    assert row["real_time_factor"] > 0
+    assert "CPU" in found["device"]
+    code, error = refused(capsys, "evaluate", home / "a.flac", "--suite", "edit", "-o", tmp_path / "three")
+    assert (code, "is no edit of a recording" in error) == (3, True)
+
+
 def test_lyrics_are_checked_drafted_and_fitted(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,9 +249,10 @@ def test_own_recordings_are_imported_trained_on_and_distilled(
     assert (found["songs"], found["refused"], found["with_lyrics"]) == (2, 1, 2)
     assert "s2 is left out: licence CC BY-NC 4.0" in found["warnings"]
     quick = ["--steps", 2, "--batch", 2]
-    coded = printed(
-        capsys, "train", "codec", tmp_path / "corpus", "-o", tmp_path / "codec", "--preset", "tiny", *quick
-    )
+    codec = ["train", "codec", tmp_path / "corpus", "-o", tmp_path / "codec", "--preset", "tiny"]
+    planned = printed(capsys, *codec, "--adversarial-steps", 5, "--dry-run")
+    assert "then 5 of the decoder against a critic" in planned["plan"]
+    coded = printed(capsys, *codec, *quick)
     assert coded["steps"] == 2
     words = [
         "--codec",
@@ -282,6 +325,14 @@ def test_nothing_is_scored_before_a_calibration(
         (["control", "-o", "x.flac", "--model", "KIT"], 2, "nothing to control"),
         (["control", "-o", "x.flac", "--intensity", "cresc", "--model", "KIT"], 2, "unknown loudness curve"),
         (["control", "-o", "x.flac", "--structure", "A", "--model", "KIT"], 2, "letters, such as ABA"),
+        (["compose", "-o", "x.flac", "--search", "-3", "--model", "KIT"], 2, "takes 1 run or more, got -3"),
+        (["compose", "-o", "x.flac", "--search", "3", "--budget", "9"], 2, "a number of runs and a budget"),
+        (["compose", "-o", "x.flac", "--second", "style"], 2, "--second was given without a search"),
+        (
+            ["compose", "-o", "x.flac", "--search", "3", "--verifier", "words", "--model", "KIT"],
+            2,
+            "'words' needs lyrics",
+        ),
         (["reproduce", "absent.json"], 3, "cannot read the sidecar"),
         (["lrc", "check", "absent.lrc"], 3, "cannot read the lyrics"),
         (["data", "import", "absent", "-o", "c"], 3, "absent is no folder"),

@@ -76,6 +76,7 @@ def test_bad_options_are_one_line_and_leave_nothing_behind(
 
 def test_sixteen_runs_are_the_default_budget() -> None:
     assert chosen("random", "cavity", None, steps=7).budget == 112
+    assert chosen("5", "cavity", None, steps=7).budget == 35
     assert chosen(None, None, None, steps=7) is None
     with pytest.raises(ConfigError):
         chosen("random", "cavity", 0, steps=7)

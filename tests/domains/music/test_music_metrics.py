@@ -10,7 +10,14 @@ from core.errors import ConfigError, DataError
 from domains.music.frames import RATE
 from domains.music.mel import BANDS
 from domains.music.metrics import memory, reconstruction, steadiness
-from domains.music.metrics.beats import beat_f, beat_scores, estimate_tempo, onset_strength, track_beats
+from domains.music.metrics.beats import (
+    beat_f,
+    beat_rows,
+    beat_scores,
+    estimate_tempo,
+    onset_strength,
+    track_beats,
+)
 from domains.music.metrics.frechet import clips, frechet_limit, frechet_of
 from domains.music.metrics.interval import bootstrap, ratio
 from domains.music.metrics.memory import Nearest, chroma_match, flagged, nearest
@@ -115,6 +122,15 @@ def test_coverage_may_exceed_one_and_hit_may_not() -> None:
     scores = beat_scores(np.array([0.2, 0.8, 1.5, 2.5, 3.5]), np.array([0.5, 1.5, 5.5]))
     assert scores.coverage == pytest.approx(4 / 3)
     assert scores.hit == pytest.approx(2 / 3)
+
+
+def test_beats_in_excess_count_like_beats_that_lack() -> None:
+    every, other = np.arange(0.5, 8), np.arange(0.5, 8, 2)
+    rows = beat_rows([every, other, every], [other, every, every])
+    assert rows["beat_coverage"].value == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    assert rows["beat_hit"].value == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert rows["beat_coverage"].n == 3
+    assert beat_rows([np.zeros(0)], [every])["beat_coverage"].value == 0
 
 
 @pytest.mark.parametrize("bpm", [72.0, 100.0, 130.0])
