@@ -49,11 +49,14 @@ def control(
     loop: Annotated[
         float | None, typer.Option("--loop", help="Seconds of the end that are as the beginning.")
     ] = None,
-    iterations: Annotated[int, typer.Option("--iterations", min=1, help="Of Adam.")] = 70,
+    iterations: Annotated[int, typer.Option("--iterations", min=1, help="Of Adam.")] = 100,
     surrogate: Annotated[
-        int, typer.Option("--surrogate", min=1, help="Steps that gradients pass; all of them is DITTO.")
+        int,
+        typer.Option(
+            "--surrogate", min=1, help="Steps that gradients pass; with --model song all of them is DITTO."
+        ),
     ] = 1,
-    lr: Annotated[float, typer.Option("--lr", help="Of Adam, in deviations of the noise.")] = 5e-3,
+    lr: Annotated[float, typer.Option("--lr", help="Of Adam, in deviations of the noise.")] = 5e-2,
     norm_weight: Annotated[
         float, typer.Option("--norm-weight", min=0, help="Keeps the noise as long as it is.")
     ] = 0.0,

@@ -1,0 +1,88 @@
+"""The benchmark of control asks what it says, and its committed figures keep their limits."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from domains.music.weights import shipped
+from domains.music.workflows.opening import digest
+from tests.benchmarks.music_control import FRAMES, RESULTS, asked_of, batches, curve, summary, tune
+
+found: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))
+measured = pytest.mark.skipif("weights_sha256" not in found, reason="control was not measured by this script")
+
+
+def test_a_curve_has_the_level_and_the_spread_it_is_said_to_have() -> None:
+    one = curve(-20.0, 3)
+    assert one.shape == (FRAMES,)
+    assert float(one.mean()) == pytest.approx(-20, abs=1e-3)
+    assert float(one.std(correction=0)) == pytest.approx(6, abs=1e-3)
+    assert not torch.equal(one, curve(-20.0, 4))
+
+
+def test_a_tune_has_eight_notes_of_one_scale() -> None:
+    for number in range(10):
+        notes = tune(number).reshape(8, -1)
+        assert bool((notes == notes[:, :1]).all())
+        assert set(notes[:, 0].tolist()) <= {0, 2, 4, 5, 7, 9, 11}
+
+
+@pytest.mark.parametrize(("count", "slow"), [(20, 1), (12, 0), (3, 3), (6, 2)])
+def test_each_target_is_in_one_batch_and_the_first_ones_are_apart(count: int, slow: int) -> None:
+    found = batches(count, slow)
+    assert sum(found, []) == list(range(count))  # noqa: RUF017
+    assert all(0 < len(one) <= 5 for one in found)
+    assert not slow or found[0] == list(range(slow))
+
+
+@pytest.mark.parametrize("kind", ["loudness", "melody", "structure"])
+def test_the_target_of_a_batch_is_that_of_each_song(kind: str) -> None:
+    both, each = asked_of(kind, [0, 1], [-20.0, -30.0])
+    names = {"loudness": "curve_db", "melody": "classes", "structure": "matrix"}
+    whole = getattr(both, names[kind])
+    assert torch.equal(whole, torch.stack([getattr(one, names[kind]) for one in each]))
+
+
+def test_a_fall_is_of_the_sums_and_ditto_is_met_on_its_own_targets() -> None:
+    def row(target: int, method: str, before: float, after: float) -> dict[str, Any]:
+        return {
+            "kind": "loudness",
+            "target": target,
+            "method": method,
+            "loudness_mse_db2, plain": before,
+            "loudness_mse_db2, controlled": after,
+        }
+
+    rows = [row(0, "DITTO-2", 30.0, 3.0), row(1, "DITTO-2", 10.0, 5.0), row(0, "DITTO", 30.0, 6.0)]
+    made = summary(rows)
+    assert made["loudness, DITTO-2"]["fall"][0] == pytest.approx(1 - 8 / 40)  # not the mean of .9 and .5
+    assert made["loudness, DITTO-2, same targets"]["fall"][0] == pytest.approx(0.9)
+    assert made["loudness, DITTO"]["fall"][0] == pytest.approx(0.8)
+    assert made["loudness, DITTO-2"]["n"] == 2
+
+
+@measured
+@pytest.mark.parametrize("name", ["codec", "song", "student"])
+def test_the_measured_weights_are_the_ones_that_ship(name: str) -> None:
+    assert found["weights_sha256"][name] == digest(shipped(name) / "model.safetensors")
+
+
+@measured
+def test_control_reaches_what_is_asked_of_it() -> None:
+    level, melody, form = (
+        found["summary"][f"{kind}, DITTO-2"] for kind in ("loudness", "melody", "structure")
+    )
+    assert (level["n"], melody["n"]) == (20, 10)
+    assert level["fall"][0] >= 0.8
+    assert level["loudness_r, controlled"][0] >= 0.9
+    assert melody["melody_accuracy, controlled"][0] >= 0.6
+    assert form["fall"][0] >= 0.7
+
+
+@measured
+def test_the_student_is_controlled_at_a_tenth_of_the_cost() -> None:
+    ditto, fast = (found["summary"][f"loudness, {name}"] for name in ("DITTO", "DITTO-2, same targets"))
+    assert ditto["processor_s"][0] >= 10 * fast["processor_s"][0]
+    assert ditto["calls"][0] >= 10 * fast["calls"][0]
