@@ -1,7 +1,7 @@
 """Fixtures of the command tests: a command line that runs in an empty folder."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from apps import cli
+from core.palette import STYLE
 from tests.fixtures.priors import priors
 
 __all__ = ["Outcome", "Suffuse", "priors", "suffuse"]
@@ -43,3 +44,14 @@ def suffuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         return Outcome(code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture(scope="package", autouse=True)
+def rough_figures() -> Iterator[None]:
+    """Draw the figures of commands small and without fitting them to their labels, which takes most of the
+    time of a quick command; the tests of each domain's plots draw them as users see them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STYLE, "figure.constrained_layout.use", False)  # type: ignore[arg-type]
+        patch.setitem(STYLE, "savefig.dpi", 50)  # type: ignore[arg-type]
+        yield

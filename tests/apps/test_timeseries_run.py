@@ -145,15 +145,14 @@ def test_the_tuned_scale_is_the_best_of_those_tried_and_is_kept_when_asked(home:
     assert f'"scale": {report(out)["best_scale"]}' in json.dumps(card)
 
 
-@pytest.mark.slow
 def test_a_planted_spike_is_the_strangest_point(home: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(home / "sales.csv")
     frame["sold"] = pd.to_numeric(frame["sold"], errors="coerce")
     at = frame.index[(frame["shop"] == "south") & frame["when"].str.startswith("2024-03-11 05:00")][0]
     frame.loc[at, "sold"] *= 4
-    frame.to_csv(tmp_path / "spiked.csv", index=False)
+    frame[frame["shop"] != "east"].to_csv(tmp_path / "spiked.csv", index=False)
     out = home / "scored"
-    assert suffuse(home, "score", home / "model", tmp_path / "spiked.csv", "-o", out, "--last", 48) == 0
+    assert suffuse(home, "score", home / "model", tmp_path / "spiked.csv", "-o", out, "--last", 24) == 0
     first = report(out)["strangest"][0]
     assert first["item_id"] == "south"
     assert first["deviations"] > 5

@@ -71,10 +71,20 @@ def test_the_plain_sum_is_biased_however_many_steps_are_taken(steps: int) -> Non
     assert distance > 0.1
 
 
+def test_weights_come_nearer_to_the_product_than_the_plain_sum() -> None:
+    gen = torch.Generator().manual_seed(0)
+    plain = sample(ancestral(PROCESS, karras(PROCESS, 50)), both(A, B), begun(1000, gen), gen)
+    found = corrected(A, B, 50, gen, moves(A, B, 0.19, 0.6), n=1000).even(gen)
+    far, near = (sliced_wasserstein(x, exact(1000)) for x in (plain, found))
+    print(f"SW2 plain {far:.3f}, weighed {near:.3f}")
+    # Two exact sets of a thousand are about .05 apart; single runs of 4 000 vary by .01, of 1 000 by .02.
+    assert near < 0.5 * far
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "moved", "most"),
-    [(200, False, 0.055), (50, True, 0.055), pytest.param(200, True, 0.05, marks=pytest.mark.slow)],
+    [(200, False, 0.055), (50, True, 0.055), (200, True, 0.05)],
 )
 def test_weights_make_the_product_exact(steps: int, moved: bool, most: float) -> None:
     """Means of two or three runs: single ones vary by about .01."""
@@ -111,14 +121,18 @@ def moments_off(runs: int, n: int) -> tuple[Tensor, Tensor]:
     return off.mean(0), off.std(0) / runs**0.5
 
 
-@pytest.mark.slow
-def test_the_product_of_commuting_gaussians_is_the_closed_form_within_its_error() -> None:  # item 4
-    off, error = moments_off(6, 4000)
+@pytest.mark.parametrize(
+    ("n", "largest"), [(500, 0.12), pytest.param(4000, 0.04, marks=pytest.mark.slow)], ids=["500", "4000"]
+)
+def test_the_product_of_commuting_gaussians_is_the_closed_form_within_its_error(
+    n: int, largest: float
+) -> None:  # item 4
+    off, error = moments_off(6, n)
     print(
         f"off by {[f'{v:.3f}' for v in off.tolist()]}, standard errors {[f'{v:.3f}' for v in error.tolist()]}"
     )
     assert bool((off.abs() <= 4 * error).all())
-    assert float(error.max()) <= 0.04
+    assert float(error.max()) <= largest
 
 
 @pytest.mark.slow

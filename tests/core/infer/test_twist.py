@@ -37,7 +37,7 @@ def thinned(found: Particles, gen: torch.Generator) -> Tensor:
     return x[torch.randperm(len(x), generator=gen)[:1000]]
 
 
-@pytest.mark.parametrize(("led", "most"), [(True, 0.03), (False, 0.035)])
+@pytest.mark.parametrize(("led", "most"), [pytest.param(True, 0.03, marks=pytest.mark.slow), (False, 0.035)])
 def test_particles_reach_the_exact_posterior_with_and_without_a_gradient(led: bool, most: float) -> None:
     """Means of three runs: single ones vary from .021 to .037 with the few particles that survive early."""
     case = groups_of_four()
