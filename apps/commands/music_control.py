@@ -49,7 +49,7 @@ def control(
     loop: Annotated[
         float | None, typer.Option("--loop", help="Seconds of the end that are as the beginning.")
     ] = None,
-    iterations: Annotated[int, typer.Option("--iterations", min=1, help="Of Adam.")] = 100,
+    iterations: Annotated[int, typer.Option("--iterations", min=1, help="Of Adam.")] = 80,
     surrogate: Annotated[
         int,
         typer.Option(

@@ -1,14 +1,18 @@
 """The benchmark of control asks what it says, and its committed figures keep their limits."""
 
+import argparse
 import json
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from domains.music.control import Loudness, Structure, Target, pattern
+from domains.music.frames import HOP, RATE
 from domains.music.weights import shipped
 from domains.music.workflows.opening import digest
-from tests.benchmarks.music_control import FRAMES, RESULTS, asked_of, batches, curve, summary, tune
+from tests.benchmarks.music_control import FRAMES, RESULTS, Study, asked_of, batches, curve, summary, tune
 
 found: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))
 measured = pytest.mark.skipif("weights_sha256" not in found, reason="control was not measured by this script")
@@ -61,6 +65,25 @@ def test_a_fall_is_of_the_sums_and_ditto_is_met_on_its_own_targets() -> None:
     assert made["loudness, DITTO-2, same targets"]["fall"][0] == pytest.approx(0.9)
     assert made["loudness, DITTO"]["fall"][0] == pytest.approx(0.8)
     assert made["loudness, DITTO-2"]["n"] == 2
+
+
+class Loud:
+    """A codec of one channel whose wave is the latent, held for a frame."""
+
+    rate, hop, channels = RATE, HOP, 1
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return latent.repeat_interleave(HOP, -1)
+
+
+def test_a_song_beyond_full_scale_is_lowered_and_clipped_only_where_its_loudness_is_asked() -> None:
+    ramp = torch.linspace(-2, 2, FRAMES)[None].repeat(2, 1)[:, None]
+    study = Study(argparse.Namespace(), None, None, Loud())  # type: ignore[arg-type]
+    asked: list[Target] = [Structure(pattern("ABA", FRAMES)), Loudness(torch.full((FRAMES,), -20.0))]
+    _, (lowered, clipped) = study.saved(ramp, asked)
+    whole = ramp[0, 0].repeat_interleave(HOP)
+    assert torch.allclose(lowered, whole / 2, atol=1e-4)  # 16 bits
+    assert torch.allclose(clipped, whole.clamp(-1, 1), atol=1e-4)
 
 
 @measured

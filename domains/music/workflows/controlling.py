@@ -85,7 +85,7 @@ class Asked:
     similar: str | None = None
     loop_s: float | None = None
     surrogate: int = 1
-    iterations: int = 100
+    iterations: int = 80
     lr: float = 5e-2
     norm_weight: float = 0.0
     space: str = "spec"
@@ -197,8 +197,11 @@ def control_file(
         scene.told.problems,
         tuple(warnings),
         {"notes": list(scene.notes), "control": {"asked": _asked(asked), "method": how}},
+        scaled=asked.loudness is None,
     )
     report = save_song(made, opened, request, scene.sampling, writing, folder)
+    if made.scaled:  # as the controlled one: nothing is clipped
+        plain = plain / max(float(plain.sum(0).abs().max()), 1.0)
     report["control"] |= _figures(found, plain, target, writing, opened, scene.frames, folder)
     _amend(Path(report["sidecar"]), report["control"])
     return report
