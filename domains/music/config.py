@@ -128,9 +128,9 @@ class DistilConfig(BaseModel):
         128, ge=8, description="frames of a sample, at most the teacher's; None: as many"
     )
     low: float = Field(1.0, ge=0, description="guidance weights are drawn between low")
-    high: float = Field(4.0, ge=0, description="and high")
+    high: float = Field(6.0, ge=0, description="and high")
 
-    steps: int = Field(700, ge=1)
+    steps: int = Field(900, ge=1)
     batch: int = Field(4, ge=1)
     lr: float = Field(5e-4, gt=0)
     warmup: int = Field(20, ge=0)
@@ -181,13 +181,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sampling": Sampling(steps=8),
     },
     "tiny": {
-        "steps": 8000,
+        "steps": 9000,
         "batch": 4,
         "lr": 8e-4,
         "schedule": "constant",
         "warmup": 50,
         "ema": 0.997,
-        "sampling": Sampling(lyrics=2.0, style=2.0),
+        "sampling": Sampling(lyrics=4.0, style=4.0),
     },
     "small": {
         "net": NetConfig(width=512, depth=12, heads=8, text=256, text_blocks=4, time=256, max_frames=1024),
