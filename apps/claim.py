@@ -109,8 +109,12 @@ def claimed(
     """Prepare a run; the arguments are those of `RunFolder.open`.
 
     Raises:
-        ConfigError: the folder holds something already, and neither `force` nor `resume` is given.
+        ConfigError: the folder holds something already, and neither `force` nor `resume` is given, or it is a
+            file or lies in one.
     """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{there} is a file; it cannot hold a run.", hint="Name a folder, new or empty.")
     if folder.is_dir() and any(folder.iterdir()) and not (force or resume):
         raise ConfigError(
             f"the run folder {folder} is not empty; nothing was overwritten.",

@@ -19,7 +19,17 @@ from core.outlook import check_output
 from domains.music.loudness import Level, constant, level_of, normalise
 from domains.music.tagging import write_tag
 
-__all__ = ["DEPTHS", "FORMATS", "Saved", "Wave", "check_samples", "read_audio", "resample", "write_audio"]
+__all__ = [
+    "DEPTHS",
+    "FORMATS",
+    "Saved",
+    "Wave",
+    "check_header",
+    "check_samples",
+    "read_audio",
+    "resample",
+    "write_audio",
+]
 
 FORMATS = (".wav", ".flac", ".mp3", ".ogg")
 # Sample formats: the default first.
@@ -103,6 +113,19 @@ def read_audio(path: Path, rate: int | None = None, *, channels: int | None = No
     if rate is not None and rate != wave.rate:
         wave = replace(wave, samples=resample(wave.samples, wave.rate, rate), rate=rate)
     return wave
+
+
+def check_header(path: Path) -> None:
+    """Refuse a file that cannot be read as sound, by its first bytes; cheap, before a long run.
+
+    Raises:
+        DataError: it is absent, empty or no sound.
+    """
+    soundfile = require("soundfile", extra="music")
+    try:
+        soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError, RuntimeError):
+        _decode(Path(path))  # says what is wrong, or reads it in another way
 
 
 def check_samples(wave: Wave) -> Wave:
@@ -274,5 +297,7 @@ def _torchcodec(path: Path) -> tuple[Tensor, int] | None:
 
 def _reason(err: BaseException) -> str:
     """The last clause of libsndfile's sentence, which names the file already."""
-    text = getattr(err, "error_string", None) or str(err)
-    return str(text).strip().rstrip(".") or type(err).__name__
+    text = str(getattr(err, "error_string", None) or err).strip().rstrip(".")
+    if text.startswith("File does not exist"):  # what it says of an MP3 without a frame; the file was opened
+        return "no sound was found in it"
+    return text or type(err).__name__

@@ -36,6 +36,8 @@ __all__ = [
     "VOICE",
     "Edited",
     "Studio",
+    "check_seam",
+    "check_stems",
     "decoded",
     "edit",
     "extend",
@@ -119,10 +121,7 @@ def redraw(
     Raises:
         ConfigError: a model of one stem, or a span that cannot be.
     """
-    if studio.model.net.stems != 2:
-        raise ConfigError(
-            "this model draws a mix; one part of it cannot be drawn alone.", hint="Use a model of two stems."
-        )
+    check_stems(studio.model)
     canvas = canvas_of(studio.model, studio.codec, wave)
     for first, last in _samples(studio, spans, canvas.wave.shape[1]):
         canvas = canvas.without(first, last, studio.codec.hop, stem=stem)
@@ -167,11 +166,7 @@ def loop(
         ConfigError: a seam longer than half of the song.
     """
     total, hop = wave.shape[1], studio.codec.hop
-    if not 0 < seam_s * studio.codec.rate <= total / 2:
-        raise ConfigError(
-            f"a seam of {seam_s:g} s does not fit a song of {total / studio.codec.rate:.2f} s.",
-            hint="At most half of it.",
-        )
+    check_seam(seam_s, total / studio.codec.rate)
     turn = total // 2
     canvas = canvas_of(studio.model, studio.codec, wave.roll(turn, 1))
     half = round(seam_s * studio.codec.rate / 2)
@@ -243,6 +238,30 @@ def stitch(
         cond,
         gen,
     )
+
+
+def check_stems(model: SongModel) -> None:
+    """Refuse to draw one stem of a model that draws a mix.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if model.net.stems != 2:
+        raise ConfigError(
+            "this model draws a mix; one part of it cannot be drawn alone.", hint="Use a model of two stems."
+        )
+
+
+def check_seam(seam_s: float, seconds: float) -> None:
+    """Refuse a seam longer than half of a song of so many seconds.
+
+    Raises:
+        ConfigError: it is, or it has no length.
+    """
+    if not 0 < seam_s <= seconds / 2:
+        raise ConfigError(
+            f"a seam of {seam_s:g} s does not fit a song of {seconds:.2f} s.", hint="At most half of it."
+        )
 
 
 def decoded(studio: Studio, latents: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ __all__ = [
     "Composed",
     "Judges",
     "calls_of",
+    "check_student",
     "compose",
     "condition",
     "embedded",
@@ -262,15 +263,24 @@ def prepared(
     if not model.student:
         inner = guided(counted, sampling.guidance, negative=negative, batched=batched)
         return plan_for(model.denoiser.process, sampling, start=start), Given(inner)
+    check_student(sampling, negative)
+    times = times_for(sampling.steps, warp=sampling.warp, start=start)
+    plan, jumping = jumps(_Weighted(counted, sampling.style), times, gamma=sampling.gamma)
+    return plan, Given(jumping)
+
+
+def check_student(sampling: Sampling, negative: Tensor | None) -> None:
+    """Refuse guidance that a student did not learn.
+
+    Raises:
+        ConfigError: two weights, or a negative style.
+    """
     if sampling.lyrics != sampling.style or negative is not None:
         raise ConfigError(
             f"a student has one weight of guidance, got {sampling.lyrics} for lyrics, {sampling.style} for "
             f"style{'' if negative is None else ' and a negative style'}.",
             hint="Set both to one number, or use its teacher.",
         )
-    times = times_for(sampling.steps, warp=sampling.warp, start=start)
-    plan, jumping = jumps(_Weighted(counted, sampling.style), times, gamma=sampling.gamma)
-    return plan, Given(jumping)
 
 
 @dataclass(frozen=True)

@@ -335,6 +335,18 @@ def test_nothing_is_scored_before_a_calibration(
         ),
         (["reproduce", "absent.json"], 3, "cannot read the sidecar"),
         (["lrc", "check", "absent.lrc"], 3, "cannot read the lyrics"),
+        (["compose", "-o", "x.flac", "--lufs", "nan", "--model", "KIT"], 2, "a number of LUFS, got nan"),
+        (
+            ["compose", "-o", "x.flac", "--length", "9", "--overlap", "2", "--model", "KIT"],
+            2,
+            "tiles of 3.0 s cannot overlap by 2 s",
+        ),
+        (
+            ["compose", "-o", "x.flac", "--run", "SONG", "--model", "KIT"],
+            2,
+            "is a file; it cannot hold a run",
+        ),
+        (["data", "import", "HOME", "-o", "FILE"], 2, "is a file; it cannot hold a corpus"),
         (["data", "import", "absent", "-o", "c"], 3, "absent is no folder"),
         (["train", "codec", ".", "-o", "c", "--preset", "tny"], 2, "unknown codec preset"),
         (["train", "codec", ".", "-o", "c"], 3, "holds no songs"),
@@ -354,10 +366,46 @@ def test_bad_input_is_named_with_its_exit_code_and_leaves_nothing(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    known = {"KIT": str(home / "kit"), "SONG": str(home / "a.flac")}
+    known = {
+        "KIT": str(home / "kit"),
+        "SONG": str(home / "a.flac"),
+        "HOME": str(home),
+        "FILE": str(home / "a.lrc"),
+    }
     found, error = refused(capsys, *(known.get(word, word) for word in words))
     assert (found, message in error) == (code, True), error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("s0.txt", b"instrument: pi\xe9no", "s0.txt is not UTF-8: byte 0xe9 at 14"),
+        ("s0.licence", b"\xff", "s0.licence is not UTF-8"),
+        ("s0.lrc", b"[00:00.20]caf\xe9", "s0.lrc is not UTF-8: byte 0xe9 in line 1"),
+        ("t.wav", b"no sound at all " * 50, "t.wav cannot be read as sound"),
+        ("JamendoLyrics.csv", b"Filepath\n\xff", "JamendoLyrics.csv is not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_named_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, message: str
+) -> None:
+    source = recordings(tmp_path / "mine", 1)
+    (source / name).write_bytes(content)
+    code, error = refused(capsys, "data", "import", source, "-o", tmp_path / "corpus")
+    assert (code, message in error) == (3, True), error
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_lyrics_without_a_line_are_checked_as_an_instrumental(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.lrc").write_text("")
+    found = printed_plain(capsys, "lrc", "check", tmp_path / "a.lrc")
+    assert (found["instrumental"], found["sung"]) == (True, [])
+    (tmp_path / "b.lrc").write_bytes("[00:00.20]grace".encode("utf-16"))
+    code, error = refused(capsys, "lrc", "check", tmp_path / "b.lrc")
+    assert (code, "iconv -f utf-16 -t utf-8" in error) == (3, True)
 
 
 def test_nothing_is_overwritten_without_force(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

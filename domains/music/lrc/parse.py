@@ -70,12 +70,17 @@ def read_lrc(path: Path, *, strict: bool = False) -> tuple[Lyrics, tuple[Problem
         line = data[: err.start].count(b"\n") + 1
         raise DataError(
             f"{path} is not UTF-8: byte 0x{data[err.start]:02x} in line {line}.",
-            hint="Save it as UTF-8, or convert it: iconv -f latin1 -t utf-8.",
+            hint=f"Save it as UTF-8, or convert it: iconv -f {_likely(data)} -t utf-8.",
         ) from err
     found, problems = parse(text)
     if strict:
         refuse(problems, name=str(path))
     return found, problems
+
+
+def _likely(data: bytes) -> str:
+    """The encoding that a text has which is not UTF-8: by its mark, else the commonest."""
+    return "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
 
 
 def parse(text: str, *, strict: bool = False) -> tuple[Lyrics, tuple[Problem, ...]]:

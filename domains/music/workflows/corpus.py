@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from core.extras import require
 from core.outlook import Outlook, Ready, at_once
 from core.progress import Progress, silent
-from domains.music.audio import FORMATS, read_audio
+from domains.music.audio import FORMATS, check_header, read_audio
 from domains.music.frames import RATE
 from domains.music.lrc.events import Line, Lyrics
 from domains.music.lrc.parse import read_lrc
@@ -55,6 +55,7 @@ def render_songs(
     Raises:
         MissingExtra: espeak-ng, pyworld, FluidSynth or a sound font is absent; names the packages.
     """
+    _check_folder(folder)
     collection = hymns(scores)
     plans = plan_songs(list(collection), minutes=minutes, seed=seed)
     plan = (
@@ -98,6 +99,7 @@ def import_songs(
     """
     if not source.is_dir():
         raise DataError(f"{source} is no folder.", hint="Name a folder of recordings.")
+    _check_folder(folder)
     found = list(_jamendo(source) if (source / INDEX).is_file() else _plain(source))
     refused = [song for song in found if _restricted(song.licence) and not accept_licence]
     taken = [song for song in found if song not in refused]
@@ -108,6 +110,8 @@ def import_songs(
             f"{source} holds no song to import ({len(refused)} refused by their licence).",
             hint="Songs under NC or ND terms need --accept-licence." if refused else "Give .mp3, .flac, ...",
         )
+    for song in taken:
+        check_header(song.audio)
     ready(Outlook((f"import {len(taken)} of {len(found)} songs of {source} into {folder}",), tuple(warnings)))
     folder.mkdir(parents=True, exist_ok=True)
     splits = _splits(len(taken), held, seed)
@@ -139,17 +143,15 @@ def _plain(source: Path) -> Iterator[Found]:
             lyrics, said = read_lrc(audio.with_suffix(".lrc"))
             problems = tuple(f"{audio.stem}.lrc: {problem}" for problem in said)
         words = audio.with_suffix(".txt")
-        tags = _tags(words.read_text("utf-8-sig")) if words.is_file() else {}
+        tags = _tags(_text(words)) if words.is_file() else {}
         licence = audio.with_suffix(".licence")
-        stated = licence.read_text("utf-8-sig").strip() if licence.is_file() else "not stated"
+        stated = _text(licence).strip() if licence.is_file() else "not stated"
         yield Found(audio.stem, audio, lyrics, tags, stated, problems)
 
 
 def _jamendo(source: Path) -> Iterator[Found]:
     """Songs of a JamendoLyrics folder: mp3/, annotations/lines/ or lyrics/, and the index with licences."""
-    with (source / INDEX).open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
+    for row in csv.DictReader(_text(source / INDEX).splitlines()):
         name = Path(row.get("Filepath") or "").stem
         audio = source / "mp3" / f"{name}.mp3"
         if not name or not audio.is_file():
@@ -164,14 +166,41 @@ def _jamendo(source: Path) -> Iterator[Found]:
 def _timed(path: Path) -> Lyrics:
     """Lyrics of a table of start, end and words, one row a line."""
     lines = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            try:
-                lines.append(Line(float(row[0]), " ".join(row[2].split()), number=number))
-            except (ValueError, IndexError):
-                if number > 1:  # the first may be a heading
-                    raise DataError(f"{path}, line {number}: expected start, end, words.") from None
+    for number, row in enumerate(csv.reader(_text(path).splitlines()), start=1):
+        try:
+            lines.append(Line(float(row[0]), " ".join(row[2].split()), number=number))
+        except (ValueError, IndexError):
+            if number > 1:  # the first may be a heading
+                raise DataError(f"{path}, line {number}: expected start, end, words.") from None
     return Lyrics(tuple(sorted(lines, key=lambda line: line.start_s)))
+
+
+def _text(path: Path) -> str:
+    """Text of a file in UTF-8.
+
+    Raises:
+        DataError: it is in another encoding, or cannot be read.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise DataError(
+            f"{path} is not UTF-8: byte 0x{err.object[err.start]:02x} at {err.start}.",
+            hint="Save it as UTF-8.",
+        ) from err
+    except OSError as err:
+        raise DataError(f"cannot read {path}: {err.strerror or err}.") from err
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a corpus that would lie in a file.
+
+    Raises:
+        ConfigError: it would.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{there} is a file; it cannot hold a corpus.", hint="Name a folder with --out.")
 
 
 def _tags(text: str) -> dict[str, str]:

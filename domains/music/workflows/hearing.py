@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import DataError
 from domains.music.audio import read_audio
 from domains.music.lrc.events import Lyrics
 from domains.music.lrc.fit import Fitted, fit_lyrics
@@ -10,6 +11,8 @@ from domains.music.recogniser import SILENCE, Heard, label_of
 from domains.music.workflows.opening import open_recogniser
 
 __all__ = ["Listening", "listen"]
+
+SHORTEST_S = 0.1  # a few frames of the recogniser
 
 
 @dataclass(frozen=True)
@@ -37,4 +40,6 @@ def listen(recording: Path, recogniser: str = "recogniser") -> Listening:
     """
     model = open_recogniser(recogniser)
     wave = read_audio(recording)
+    if wave.seconds < SHORTEST_S:
+        raise DataError(f"{recording} lasts {wave.seconds:.3f} s; {SHORTEST_S:g} s or more can be heard.")
     return Listening(model.hear(wave.samples, wave.rate), wave.seconds, wave.warnings, "cpu")

@@ -165,7 +165,7 @@ def _end(lyrics: Lyrics, language: str) -> float:
 def _rows(lyrics: Lyrics, frames: int, language: str) -> list[dict[str, Any]]:
     """Lines as rows: stamp, words, frames taken and frames there are."""
     starts = [frame_of(line.start_s) for line in lyrics.lines]
-    ends = [*starts[1:], frames]
+    ends = [*starts[1:], frames][: len(starts)]
     return [
         _row(line, start, end, language) for line, start, end in zip(lyrics.lines, starts, ends, strict=True)
     ]

@@ -18,7 +18,7 @@ from domains.music.audio import read_audio
 from domains.music.canvas import spans_of
 from domains.music.config import Sampling
 from domains.music.frames import frames_of, seconds_of
-from domains.music.generation import calls_of, compose
+from domains.music.generation import calls_of, check_student, compose
 from domains.music.model import SongModel
 from domains.music.request import SongRequest
 from domains.music.sidecar import read_sidecar, sidecar_path
@@ -40,6 +40,7 @@ class Scene:
         frames: of the canvas.
         seconds: of the new song.
         notes: what a user should know, for the plan.
+        warnings: what is doubtful about lyrics and recordings.
         hunt: the search of its noise, or None.
     """
 
@@ -51,11 +52,13 @@ class Scene:
         seconds: float,
         wave: Tensor | None = None,
         notes: Sequence[str] = (),
+        warnings: Sequence[str] = (),
         inputs: Sequence[dict[str, str]] = (),
         hunt: Hunt | None = None,
     ) -> None:
         self.told, self.sampling, self.frames, self.seconds = told, sampling, frames, seconds
         self.wave, self.notes, self.inputs, self.hunt = wave, tuple(notes), tuple(inputs), hunt
+        self.warnings = (*told.warnings(), *warnings)
 
 
 def prepare(request: SongRequest, opened: Opened) -> Scene:
@@ -70,35 +73,59 @@ def prepare(request: SongRequest, opened: Opened) -> Scene:
     notes = sampling_notes(request, model)
     wave: Tensor | None = None
     inputs: list[dict[str, str]] = []
+    doubts: list[str] = []
     if request.operation in ("compose", "control"):
         seconds, why = length_of(request, model.max_frames)
         frames = frames_of(seconds)
         notes.append(f"length {seconds:.2f} s, {why}")
     else:
-        wave, inputs, found = _recording(request, model)
+        wave, inputs, found, doubts = _recording(request, model)
         notes += found
         frames, seconds = _grown(request, wave, model)
     check_tiles(request, frames, model.max_frames)
     told = tell(request, model, frames, seconds)
-    if request.operation == "edit":
-        spans_of(request.spans, seconds)
-    hunt = hunt_for(request, opened, told)
+    if model.student:
+        check_student(sampling, told.negative)
+    _check_edit(request, model, seconds)
+    hunt = hunt_for(request, opened, told, frames)
     if hunt is not None:
         notes.append(hunt.plan())
-    return Scene(told, sampling, frames, seconds, wave, notes, inputs, hunt)
+    return Scene(told, sampling, frames, seconds, wave, notes, doubts, inputs, hunt)
+
+
+def _check_edit(request: SongRequest, model: SongModel, seconds: float) -> None:
+    """Refuse an edit that cannot be, before anything is drawn.
+
+    Raises:
+        ConfigError: a span or seam outside the song, or one stem of a model that has one.
+    """
+    match request.operation:
+        case "edit":
+            spans_of(request.spans, seconds)
+        case "relyric" | "accompany":
+            edits.check_stems(model)
+            if request.spans:
+                spans_of(request.spans, seconds)
+        case "loop":
+            edits.check_seam(request.seam_s, seconds)
 
 
 def check_tiles(request: SongRequest, frames: int, longest: int) -> None:
-    """Refuse a song beyond the model's canvas when tiles are not wanted.
+    """Refuse a song beyond the model's canvas when tiles are not wanted, or overlap by too much.
 
     Raises:
-        ConfigError: it is longer.
+        ConfigError: it is longer, or the overlap leaves nothing of a tile.
     """
     if frames > longest and not request.tile:
         raise ConfigError(
             f"the song of {seconds_of(frames):.1f} s is longer than the model's canvas of "
             f"{seconds_of(longest):.1f} s.",
             hint="Leave out --no-tile to make it of overlapping tiles, or ask for a shorter one.",
+        )
+    if frames > longest and request.overlap_s is not None and 2 * frames_of(request.overlap_s) >= longest:
+        raise ConfigError(
+            f"tiles of {seconds_of(longest):.1f} s cannot overlap by {request.overlap_s:g} s on both sides.",
+            hint="Ask for less than half a tile.",
         )
 
 
@@ -211,8 +238,10 @@ def _hidden(keep: Tensor) -> list[list[float]]:
     return [[round(seconds_of(a), 3), round(seconds_of(b), 3)] for a, b in zip(starts, ends, strict=True)]
 
 
-def _recording(request: SongRequest, model: SongModel) -> tuple[Tensor, list[dict[str, str]], list[str]]:
-    """The recording to edit, (stems, N) or (1, N) of a mix; its files with hashes; notes."""
+def _recording(
+    request: SongRequest, model: SongModel
+) -> tuple[Tensor, list[dict[str, str]], list[str], list[str]]:
+    """The recording to edit, (stems, N) or (1, N) of a mix; its files with hashes; notes; warnings."""
     stems = [request.voice, request.backing]
     if any(stems) and not all(stems):
         raise ConfigError("one stem alone was given.", hint="Give both --voice and --backing, or neither.")
@@ -223,7 +252,9 @@ def _recording(request: SongRequest, model: SongModel) -> tuple[Tensor, list[dic
         raise ConfigError(
             "this model knows a mix only, and two stems were given.", hint="Give the song with --in."
         )
-    parts, notes = [], []
+    parts: list[Tensor] = []
+    notes: list[str] = []
+    warnings: list[str] = []
     for name in named:
         wave = read_audio(Path(name))
         if (wave.rate, wave.channels) != (model.rate, 1):
@@ -233,7 +264,7 @@ def _recording(request: SongRequest, model: SongModel) -> tuple[Tensor, list[dic
             )
             wave = read_audio(Path(name), model.rate, channels=1)
         parts.append(wave.samples)
-        notes += wave.warnings
+        warnings += wave.warnings
     if len({part.shape[-1] for part in parts}) > 1:
         sizes = " and ".join(f"{part.shape[-1] / model.rate:.3f} s" for part in parts)
         raise DataError(f"the stems differ in length: {sizes}.", hint="Export both from one session.")
@@ -241,7 +272,7 @@ def _recording(request: SongRequest, model: SongModel) -> tuple[Tensor, list[dic
     if request.crop is not None:
         ((start, end),) = spans_of([request.crop], whole.shape[-1] / model.rate)
         whole = whole[:, round(start * model.rate) : round(end * model.rate)]
-    return whole, [{"file": name, "sha256": digest(Path(name))} for name in named], notes
+    return whole, [{"file": name, "sha256": digest(Path(name))} for name in named], notes, warnings
 
 
 def _grown(request: SongRequest, wave: Tensor, model: SongModel) -> tuple[int, float]:

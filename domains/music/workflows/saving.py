@@ -1,5 +1,6 @@
 """Write what was made: the song, its stems, the sidecar, and a picture in the run folder."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.errors import ConfigError
 from core.outlook import check_output
 from domains.music.audio import FORMATS, Saved, write_audio
 from domains.music.config import Sampling
@@ -79,12 +81,14 @@ def check_outputs(writing: Writing, stems: int) -> None:
     """Refuse outputs before any work is done.
 
     Raises:
-        ConfigError: one exists, or has an extension or depth that does not fit.
+        ConfigError: one exists, or has an extension or depth that does not fit; a loudness that is no number.
     """
     from domains.music.audio import chosen_depth
 
     check_output(writing.out, FORMATS, overwrite=writing.overwrite)
     chosen_depth(writing.out, writing.depth)
+    if writing.lufs is not None and not math.isfinite(writing.lufs):
+        raise ConfigError(f"a loudness is a number of LUFS, got {writing.lufs}.", hint="-14 is usual.")
     check_output(sidecar_path(writing.out), (".json",), overwrite=writing.overwrite)
     if stems == 2 and writing.stems:
         for name in STEMS:

@@ -17,7 +17,7 @@ from core.errors import CheckpointError, ConfigError, unknown
 from core.infer.search import Found, Search, Verifier
 from core.progress import Progress
 from domains.music.config import Sampling
-from domains.music.frames import seconds_of
+from domains.music.frames import frames_of, seconds_of
 from domains.music.generation import Composed, Judges, compose, runs_budget, search_noise
 from domains.music.metrics.styles import tags_of
 from domains.music.metrics.words import Sung, sung_of_lyrics
@@ -31,6 +31,8 @@ from domains.music.workflows.opening import Opened, digest, find, open_recognise
 from domains.music.workflows.telling import Told
 
 __all__ = ["Hunt", "check_ears", "hunt_for", "searched"]
+
+SHORTEST_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Hunt:
         )
 
 
-def hunt_for(request: SongRequest, opened: Opened, told: Told) -> Hunt | None:
+def hunt_for(request: SongRequest, opened: Opened, told: Told, frames: int) -> Hunt | None:
     """Check a search and open its ears; None where none is asked for.
 
     Raises:
@@ -99,6 +101,10 @@ def hunt_for(request: SongRequest, opened: Opened, told: Told) -> Hunt | None:
         return None
     if request.operation != "compose":
         raise ConfigError(f"noise is searched for new songs, not by {request.operation}.")
+    if frames < frames_of(SHORTEST_S):
+        raise ConfigError(
+            f"a search listens to {SHORTEST_S:g} s of song or more.", hint="Ask for a longer one."
+        )
     sampling = request.settings(opened.model.config.sampling)
     settings = _settings(asked, opened.model, sampling)
     sung = sung_of_lyrics(told.lyrics, request.language)

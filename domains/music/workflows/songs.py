@@ -48,7 +48,7 @@ def song_file(
     opened = open_song(request.model, request.codec, where)
     check_outputs(writing, opened.model.net.stems)
     scene = prepare(request, opened)
-    ready(Outlook(_plan(request, opened, scene, writing, note), scene.told.warnings(), str(where)))
+    ready(Outlook(_plan(request, opened, scene, writing, note), scene.warnings, str(where)))
     made = make(request, opened, scene, progress=progress)
     return save_song(made, opened, request, scene.sampling, writing, folder)
 
@@ -131,7 +131,7 @@ def _again(
         return control_file(request, asked, writing, folder=folder, ready=ready, progress=progress)
     scene = prepare(request, opened)
     plan = _plan(request, opened, scene, writing, note)
-    ready(Outlook((f"reproduce {sidecar}", *plan), scene.told.warnings(), str(opened.model.device)))
+    ready(Outlook((f"reproduce {sidecar}", *plan), scene.warnings, str(opened.model.device)))
     made = make(request, opened, scene, progress=progress)
     return save_song(made, opened, request, scene.sampling, writing, folder)
 

@@ -247,6 +247,36 @@ def test_recordings_of_another_rate_are_resampled_and_said(kit: Path, tmp_path: 
     )
 
 
+def test_doubts_about_a_recording_are_warnings_and_come_before_the_work(kit: Path, tmp_path: Path) -> None:
+    import soundfile
+
+    x = torch.sin(2 * torch.pi * 300 * torch.arange(2 * RATE) / RATE)
+    soundfile.write(tmp_path / "in.wav", (3 * x).clamp(-1, 1).numpy(), RATE)
+    asked = request(kit, operation="variation", lyrics="", length_s=None, source=str(tmp_path / "in.wav"))
+    told: list[Outlook] = []
+    song_file(asked, Writing(tmp_path / "a.flac"), ready=told.append)
+    assert any("in.wav clips: " in line for line in told[0].warnings)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"operation": "loop", "seam_s": 2.0}, r"a seam of 2 s does not fit a song of 2\.50 s"),
+        ({"operation": "relyric", "spans": ((2.0, 1.0),)}, "the span 2 to 1 s is empty or reversed"),
+        ({"operation": "accompany", "spans": ((0.0, 9.0),)}, "lies outside the song"),
+        ({"operation": "edit", "spans": ()}, "at least one span"),
+    ],
+)
+def test_an_edit_that_cannot_be_is_refused_before_the_plan(
+    kit: Path, song: Path, tmp_path: Path, change: dict[str, Any], cause: str
+) -> None:
+    told: list[Outlook] = []
+    asked = request(kit, length_s=None, source=str(song), **change)
+    with pytest.raises(ConfigError, match=cause):
+        song_file(asked, Writing(tmp_path / "a.flac"), ready=told.append)
+    assert told == []
+
+
 def test_encoding_and_decoding_keep_the_length(kit: Path, song: Path, tmp_path: Path) -> None:
     encode_file(song, tmp_path / "a.safetensors", codec=str(kit))
     report = decode_file(tmp_path / "a.safetensors", tmp_path / "a.wav", codec=str(kit))
