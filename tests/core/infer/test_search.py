@@ -72,6 +72,15 @@ def test_the_best_of_n_is_the_exact_order_statistic(n: int) -> None:
     assert torch.equal(found.scores[0], along(found.x))
 
 
+def test_a_seed_for_each_candidate_gives_the_run_of_that_seed() -> None:
+    like = torch.zeros(1, 32, dtype=F64)
+    found = search(Search("random", 3 * 20), PLAN, F2, like, Seeds([7, 8, 9]), along)
+    alone = [search(Search("random", 20), PLAN, F2, like, Seeds([seed]), along).scores for seed in (7, 8, 9)]
+    assert torch.allclose(found.log[0].scores[0], torch.cat(alone).T, rtol=1e-9)
+    with pytest.raises(ConfigError, match="only random search has a seed for each candidate"):
+        search(Search("zero-order", 3 * 20), PLAN, F2, like, Seeds([7, 8, 9]), along)
+
+
 def test_climbing_from_pivot_to_pivot_beats_as_many_independent_draws() -> None:
     """The target of the specification, at 64 runs of the sampler, with its deterministic plan."""
     like, gains = torch.zeros(1, 32, dtype=F64), []
