@@ -181,13 +181,14 @@ def _gain(
         scaled, note = normalise(mix, rate, lufs=writing.lufs)
         peak = mix.abs().argmax()
         return float(scaled.flatten()[peak] / mix.flatten()[peak]), [note] if note else []
-    peak_db = to_db(max(true_peak(wave) for wave in written))
+    loudest = max(written, key=true_peak)
+    peak_db, at_s = to_db(true_peak(loudest)), int(loudest.abs().argmax()) / rate
     over = peak_db - CEILING_DB
     if over <= 0 or (not made.scaled and peak_db <= 0):
         return 1.0, []
     if not made.scaled:
         return 1.0, [f"a true peak is {peak_db:+.2f} dB; the level is left: samples or loudness are kept"]
-    said = f"lowered by {over:.2f} dB, song and stems alike: a true peak was {peak_db:+.2f} dB"
+    said = f"lowered by {over:.2f} dB, song and stems: a true peak was {peak_db:+.2f} dB, at {at_s:.2f} s"
     return 10 ** (-over / 20), [said]
 
 
