@@ -56,7 +56,7 @@ def control(
             "--surrogate", min=1, help="Steps that gradients pass; with --model song all of them is DITTO."
         ),
     ] = 1,
-    lr: Annotated[float, typer.Option("--lr", help="Of Adam, in deviations of the noise.")] = 5e-2,
+    lr: Annotated[float, typer.Option("--lr", help="Of Adam, in deviations of the noise.")] = 1e-2,
     norm_weight: Annotated[
         float, typer.Option("--norm-weight", min=0, help="Keeps the noise as long as it is.")
     ] = 0.0,

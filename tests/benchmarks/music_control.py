@@ -20,7 +20,7 @@ Figures are read from FLAC files that were written and read again; a song beyond
 whole, or clipped where its loudness is asked. `plain` is what the same decoder makes of the same noise.
 FAD-own and the similarity to the asked style are those of `domains.music.metrics`, on songs of 6 s;
 `recordings` are canvases of test songs, and all distances are to recordings of the other splits, so compare
-rows of like n.
+rows of like n; `faded` are the uncontrolled songs brought to the curve by a gain: what the curve itself does.
 Intervals are bootstrapped over targets, 95 %. Everything on one thread.
 """
 
@@ -54,7 +54,8 @@ from domains.music.control import (
     pattern,
     rolled,
 )
-from domains.music.control.features import loudness
+from domains.music.control.features import loudness, savgol
+from domains.music.control.heard import FINE, heard_wave
 from domains.music.control.reports import measured
 from domains.music.corpus_latents import read_songs
 from domains.music.frames import FRAME_RATE, HOP, RATE
@@ -112,12 +113,21 @@ def asked_of(kind: str, numbers: Sequence[int], levels: Sequence[float]) -> tupl
     return Structure(torch.stack(forms)), [Structure(one) for one in forms]
 
 
+def faded(wave: Tensor, target: Any) -> Tensor:
+    """A song (N,) made to follow a curve of loudness by a gain alone, clipped at full scale."""
+    level = loudness(heard_wave(wave[None], RATE, HOP).spectrum(FINE), savgol(target.window))[0]
+    gain_db = torch.nn.functional.interpolate(
+        (target.curve_db - level)[None, None], size=len(wave), mode="linear"
+    )[0, 0]
+    return (wave * 10 ** (gain_db / 20)).clamp(-1, 1)
+
+
 @dataclass
 class Study:
     """The models, and one batch of controls at a time; keeps the songs that were saved.
 
     Attributes:
-        songs: waves by kind and by "plain" or "controlled", with their styles, of DITTO-2.
+        songs: waves by kind and by "plain", "faded" or "controlled", with their styles, of DITTO-2.
     """
 
     args: argparse.Namespace
@@ -150,7 +160,10 @@ class Study:
         before, plain = self.saved(usual, each)
         after, made = self.saved(found.latent, each)
         if method == "DITTO-2":
-            for name, waves in (("plain", plain), ("controlled", made)):
+            sets = {"plain": plain, "controlled": made}
+            if kind == "loudness":
+                sets["faded"] = [faded(wave, one) for wave, one in zip(plain, each, strict=True)]
+            for name, waves in sets.items():
                 self.songs.setdefault((kind, name), []).extend(zip(waves, styles, strict=True))
         return [
             {
@@ -295,7 +308,7 @@ def main() -> None:
     parser.add_argument("--ditto-iterations", type=int, default=70)
     parser.add_argument("--decode-steps", type=int, default=4, help="of the student")
     parser.add_argument("--iterations", type=int, default=80, help="of DITTO-2")
-    parser.add_argument("--lr", type=float, default=5e-2)
+    parser.add_argument("--lr", type=float, default=1e-2)
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)

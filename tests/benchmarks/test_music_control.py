@@ -8,11 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from domains.music.control import Loudness, Structure, Target, pattern
+from domains.music.control import Loudness, Structure, Target, heard_wave, pattern
 from domains.music.frames import HOP, RATE
 from domains.music.weights import shipped
 from domains.music.workflows.opening import digest
-from tests.benchmarks.music_control import FRAMES, RESULTS, Study, asked_of, batches, curve, summary, tune
+from tests.benchmarks.music_control import (
+    FRAMES,
+    RESULTS,
+    Study,
+    asked_of,
+    batches,
+    curve,
+    faded,
+    summary,
+    tune,
+)
 
 found: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))
 measured = pytest.mark.skipif("weights_sha256" not in found, reason="control was not measured by this script")
@@ -84,6 +94,17 @@ def test_a_song_beyond_full_scale_is_lowered_and_clipped_only_where_its_loudness
     whole = ramp[0, 0].repeat_interleave(HOP)
     assert torch.allclose(lowered, whole / 2, atol=1e-4)  # 16 bits
     assert torch.allclose(clipped, whole.clamp(-1, 1), atol=1e-4)
+
+
+def test_a_faded_song_follows_its_curve() -> None:
+    gen = torch.Generator().manual_seed(0)
+    wave = 0.05 * torch.randn(FRAMES * HOP, generator=gen)
+    target = Loudness(curve(-25.0, 1))
+    before, after = (
+        float(target.report(heard_wave(one[None], RATE, HOP))["loudness_mse_db2"])
+        for one in (wave, faded(wave, target))
+    )
+    assert after < 0.1 < 30 < before
 
 
 @measured

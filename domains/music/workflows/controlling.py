@@ -86,7 +86,7 @@ class Asked:
     loop_s: float | None = None
     surrogate: int = 1
     iterations: int = 80
-    lr: float = 5e-2
+    lr: float = 1e-2
     norm_weight: float = 0.0
     space: str = "spec"
 

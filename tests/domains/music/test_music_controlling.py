@@ -41,7 +41,7 @@ def test_the_calls_are_those_of_the_method(
         "loudness": "swell",
         "surrogate": surrogate,
         "iterations": 2,
-        "lr": 0.05,
+        "lr": 0.01,
         "norm_weight": 0.0,
         "space": "spec",
     }
