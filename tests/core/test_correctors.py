@@ -33,22 +33,28 @@ class Damaged:
         return Posterior(mean=x + 0.9 * (self.mix(x, t).mean - x))
 
 
-def test_predictor_corrector_beats_the_predictor_alone_on_a_damaged_score() -> None:
+@pytest.mark.parametrize(
+    ("n", "seeds", "least"), [(1000, 4, 3), pytest.param(2000, 5, 4, marks=pytest.mark.slow)]
+)
+def test_predictor_corrector_beats_the_predictor_alone_on_a_damaged_score(
+    n: int, seeds: int, least: int
+) -> None:
     # Section 1, acceptance 4: at 100 evaluations, the smaller SW2 in at least 4 of 5 seeds. Measured: 4 of 5
-    # (.085/.061, .071/.032, .070/.082, .088/.054, .086/.079), 7 of 10 here and 9 of 10 with 4000 samples.
+    # (.085/.061, .071/.032, .070/.082, .088/.054, .086/.079), 7 of 10 here and 9 of 10 with 4000 samples;
+    # with 1000 samples 4 of 4 (.102/.071, .057/.056, .058/.044, .108/.103).
     process = Karras(sigma_min=0.01, sigma_max=50.0)
     mix = ring8().under(process)
     alone = reverse_diffusion(process, log(process, 100))
     pair = corrected(reverse_diffusion(process, log(process, 50)), process)
     assert (alone.evaluations, pair.evaluations) == (100, 99)
     wins = 0
-    for seed in range(5):
+    for seed in range(seeds):
         gen = torch.Generator().manual_seed(seed)
-        truth = mix.sample(2000, gen)
-        start = 50 * torch.randn(2000, 2, generator=gen, dtype=F64)
+        truth = mix.sample(n, gen)
+        start = 50 * torch.randn(n, 2, generator=gen, dtype=F64)
         found = [sliced_wasserstein(sample(p, Damaged(mix), start, gen), truth) for p in (alone, pair)]
         wins += found[1] < found[0]
-    assert wins >= 4
+    assert wins >= least
 
 
 def test_the_corrector_keeps_a_law_that_is_already_right() -> None:

@@ -57,14 +57,15 @@ def flat(length: int) -> Counting:
     return Counting(torch.zeros(length, V))
 
 
-@pytest.mark.parametrize("n", [32, 256, 1024])
-def test_evaluations_follow_the_formula(n: int) -> None:
-    length, count = 256, 64
+@pytest.mark.parametrize(("n", "count"), [(32, 64), (256, 64), (1024, 16)])
+def test_evaluations_follow_the_formula(n: int, count: int) -> None:
+    length = 256
     plan = unmask(PROCESS, uniform(PROCESS, n))
     model = flat(length)
     sample(plan, model, PROCESS.prior(torch.zeros(count, length, dtype=torch.long)), Seeds(range(count)))
     expected = n * (1 - (1 - 1 / n) ** length)
     assert expected_evaluations(plan, length) == pytest.approx(expected, rel=1e-9)
+    # The number of rows that reveal scatters by 3.1 % at n = 256, 2.0 % at 1024: standard errors .4 and .5 %.
     assert model.sequences / count == pytest.approx(expected, rel=0.02)
     assert model.rows == count * length  # the head runs once per token
 
