@@ -7,6 +7,7 @@ import typer
 from apps.commands.music_making import make
 from apps.commands.music_options import (
     AlignmentOption,
+    Budget,
     Calibration,
     Codec,
     Depth,
@@ -34,11 +35,12 @@ from apps.commands.music_options import (
     StyleGuidance,
     StyleLicence,
     Tagger,
+    Verifiers,
     Warp,
     Weights,
 )
 from apps.options import AsJson, Device, Force, Quiet, Seed
-from apps.search_options import Budget, SearchMethod, Second, VerifierNames
+from apps.search_options import SearchMethod, Second
 
 app = typer.Typer()
 
@@ -76,7 +78,7 @@ def compose(
     ] = None,
     no_tile: NoTile = False,
     search: SearchMethod = None,
-    verifier: VerifierNames = None,
+    verifier: Verifiers = None,
     second: Second = None,
     budget: Budget = None,
     recogniser: Recogniser = "recogniser",
@@ -96,9 +98,11 @@ def compose(
 ) -> None:
     """Compose a song from lyrics with time stamps and a style.
 
-    --search 8 draws every tile eight times and keeps the one that the verifiers like best: words (the
-    recogniser hears the lyrics) or style (the tagger hears the tags), by default both where there are any. A
-    song chosen by the recogniser must not be reported by its phone errors, nor one chosen by the tagger by
-    its style: evaluate leaves these figures out.
+    --search 8 draws every tile eight times and keeps the one that the
+    verifiers like best: words (the recogniser hears the lyrics) or style
+    (the tagger hears the tags), by default both where there are any.
+
+    A song chosen by the recogniser must not be reported by its phone errors,
+    nor one chosen by the tagger by its style: evaluate leaves these out.
     """
     make(context, "compose")

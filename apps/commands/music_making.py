@@ -95,10 +95,13 @@ def _search(options: Mapping[str, Any]) -> dict[str, Any] | None:
     from apps.search_options import method_of, refuse_without_search
 
     if options["search"] is None:
-        refuse_without_search({f"--{name}": options[name] for name in ("verifier", "second", "budget")})
+        refuse_without_search(
+            {f"--{name}": options[name] or None for name in ("verifier", "second", "budget")}
+        )
         return None
     method, runs = method_of(options["search"], options["budget"])
-    names = tuple(part.strip() for part in (options["verifier"] or "").split(",") if part.strip())
+    listed = ",".join(options["verifier"] or ()).split(",")
+    names = tuple(dict.fromkeys(name.strip() for name in listed if name.strip()))
     kept = {name: options[name] for name in ("second", "budget", "recogniser", "tagger", "calibration")}
     return {"method": method, "runs": runs, "verifiers": names, **given(kept)}
 

@@ -86,8 +86,9 @@ def evaluate(
 ) -> None:
     """Score songs beside the rows of a calibration, or what else they are asked about.
 
-    song: words, style, distances, key, tempo and beats. codec: reconstruction of recordings. control: figures
-    before and after. edit: seams at the borders. cost: seconds, calls and memory of making each song again.
+    song: words, style, distances, key, tempo and beats. codec: recordings
+    made again. control: figures before and after. edit: seams at borders.
+    cost: seconds, calls and memory of making each song once more.
     """
     from apps.claim import claimed
     from apps.show import show

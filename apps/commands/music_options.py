@@ -95,6 +95,18 @@ Backing = Annotated[
     Path | None,
     typer.Option("--backing", help="The recording's accompaniment alone.", show_default="beside it"),
 ]
+Verifiers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--verifier",
+        help="words or style; several, repeated or by comma, count by mean rank.",
+        show_default="those that apply",
+    ),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option("--budget", help="Evaluations of the guided model a tile.", show_default="16 runs"),
+]
 Recogniser = Annotated[str, typer.Option("--recogniser", help="Folder or file; else the shipped one.")]
 Tagger = Annotated[str, typer.Option("--tagger", help="Folder or file; else the shipped one.")]
 Calibration = Annotated[

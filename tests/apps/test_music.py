@@ -328,6 +328,15 @@ def test_nothing_is_scored_before_a_calibration(
         (["compose", "-o", "x.flac", "--search", "-3", "--model", "KIT"], 2, "takes 1 run or more, got -3"),
         (["compose", "-o", "x.flac", "--search", "3", "--budget", "9"], 2, "a number of runs and a budget"),
         (["compose", "-o", "x.flac", "--second", "style"], 2, "--second was given without a search"),
+        (["compose", "-o", "x.flac", "--verifier", "style"], 2, "--verifier was given without a search"),
+        (
+            [
+                *("compose", "-o", "x.flac", "--search", "2", "--style", "piano", "--model", "KIT"),
+                *("--verifier", "style", "--verifier", "style, pitch"),
+            ],
+            2,
+            "unknown verifier 'pitch'",
+        ),
         (
             ["compose", "-o", "x.flac", "--search", "3", "--verifier", "words", "--model", "KIT"],
             2,
