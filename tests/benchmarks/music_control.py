@@ -11,10 +11,11 @@ a major scale. Structure: ABA and ABBA. Both methods, as published:
     DITTO     gradients through all 20 Euler steps of the song model under guidance; the same run decodes
     DITTO-2   gradients through one step of the student, which decodes with 4
 
-Both use the same reader, Adam and rate. DITTO gets the first `--slow` curves; DITTO-2 gets them in a batch of
-that size too, and the rest in batches of five. DITTO's calls are stored here, which is the cheaper way;
-`repeated_iteration_s` is what an iteration costs with the published checkpoints. DITTO-2 makes more
-iterations in a fraction of the time.
+All targets are asked of DITTO-2, in batches of five. The two methods are compared on the first `--slow`
+curves, in one batch, with the same reader and the same, larger rate of Adam (`--compared-lr`), at which both
+come to rest; "DITTO-2, compared" are these rows, and it may make more iterations. DITTO's calls are stored
+here, which is the cheaper way; `repeated_iteration_s` is what an iteration costs with the published
+checkpoints.
 
 Figures are read from FLAC files that were written and read again; a song beyond full scale is lowered as a
 whole, or clipped where its loudness is asked. `plain` is what the same decoder makes of the same noise.
@@ -147,11 +148,12 @@ class Study:
             levels = loudness(WaveReader(self.codec)(usual).spectrum(1024)).mean(1).tolist()
         target, each = asked_of(kind, numbers, levels)
         surrogate, decoder, iterations = self.run(self.student, 1, styles), fast, args.iterations
+        lr = args.lr if method == "DITTO-2" else args.compared_lr
         if method == "DITTO":
             surrogate = decoder = self.run(self.teacher, args.ditto_steps, styles)
             usual = sample(decoder.plan, decoder.denoiser, noise.clone(), cond=decoder.cond)
             iterations = args.ditto_iterations
-        how = ControlSettings(iterations=iterations, lr=args.lr, checkpointed=False)
+        how = ControlSettings(iterations=iterations, lr=lr, checkpointed=False)
         start = time.process_time()
         found = control(
             surrogate, decoder, noise, target, SpecReader(self.codec), how, judge=WaveReader(self.codec)
@@ -224,29 +226,12 @@ def _record(found: Controlled, i: int) -> dict[str, Any]:
     }
 
 
-def batches(count: int, slow: int) -> list[list[int]]:
-    """Targets side by side: the first ones, which both methods get, and the rest."""
-    rest = list(range(slow, count))
-    first = [list(range(slow))] if slow else []
-    return first + [rest[i : i + AT_ONCE] for i in range(0, len(rest), AT_ONCE)]
-
-
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Means with intervals of each kind and method; DITTO-2 also on the targets that DITTO had."""
-    out: dict[str, dict[str, Any]] = {}
-    for kind in KINDS:
-        mine = [row for row in rows if row["kind"] == kind]
-        slow = {row["target"] for row in mine if row["method"] == "DITTO"}
-        fast = [row for row in mine if row["method"] == "DITTO-2"]
-        groups = {
-            "DITTO-2": fast,
-            "DITTO-2, same targets": [row for row in fast if row["target"] in slow],
-            "DITTO": [row for row in mine if row["method"] == "DITTO"],
-        }
-        for name, group in groups.items():
-            if group:
-                out[f"{kind}, {name}"] = _means(kind, group)
-    return out
+    """Means with intervals of each kind and method."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(f"{row['kind']}, {row['method']}", []).append(row)
+    return {name: _means(group[0]["kind"], group) for name, group in groups.items()}
 
 
 def _means(kind: str, group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -303,12 +288,13 @@ def main() -> None:
     parser.add_argument("--tunes", type=int, default=10)
     parser.add_argument("--forms", type=int, default=6)
     parser.add_argument("--only", choices=KINDS)
-    parser.add_argument("--slow", type=int, default=2, help="curves that DITTO gets too")
+    parser.add_argument("--slow", type=int, default=2, help="curves that both methods are compared on")
     parser.add_argument("--ditto-steps", type=int, default=20)
     parser.add_argument("--ditto-iterations", type=int, default=70)
     parser.add_argument("--decode-steps", type=int, default=4, help="of the student")
     parser.add_argument("--iterations", type=int, default=80, help="of DITTO-2")
     parser.add_argument("--lr", type=float, default=1e-2)
+    parser.add_argument("--compared-lr", type=float, default=5e-2)
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -317,13 +303,17 @@ def main() -> None:
     study = Study(args, load_model(shipped("song")), load_model(shipped("student")), codec)
     rows: list[dict[str, Any]] = []
     counts = dict(zip(KINDS, (args.curves, args.tunes, args.forms), strict=True))
-    for kind in [args.only] if args.only else KINDS:
-        slow = min(args.slow, counts[kind]) if kind == "loudness" else 0
-        for numbers in batches(counts[kind], slow):
-            for method in ("DITTO-2", "DITTO") if numbers[0] < slow else ("DITTO-2",):
-                made = study.rows(kind, numbers, method)
-                print(*map(json.dumps, made), sep="\n", flush=True)
-                rows += made
+    work = [
+        (kind, list(range(first, min(first + AT_ONCE, counts[kind]))), "DITTO-2")
+        for kind in ([args.only] if args.only else KINDS)
+        for first in range(0, counts[kind], AT_ONCE)
+    ]
+    if args.slow:
+        work += [("loudness", list(range(args.slow)), method) for method in ("DITTO-2, compared", "DITTO")]
+    for kind, numbers, method in work:
+        made = study.rows(kind, numbers, method)
+        print(*map(json.dumps, made), sep="\n", flush=True)
+        rows += made
     settings = {
         name: value
         for name, value in vars(args).items()
