@@ -130,7 +130,7 @@ class DistilConfig(BaseModel):
     low: float = Field(1.0, ge=0, description="guidance weights are drawn between low")
     high: float = Field(6.0, ge=0, description="and high")
 
-    steps: int = Field(900, ge=1)
+    steps: int = Field(1900, ge=1)
     batch: int = Field(4, ge=1)
     lr: float = Field(5e-4, gt=0)
     warmup: int = Field(20, ge=0)
