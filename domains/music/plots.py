@@ -25,6 +25,7 @@ WINDOW, STEP, BANDS, FLOOR_HZ = 2048, 512, 96, 40.0
 RANGE_DB = 70.0
 COLUMNS = 1600  # of the picture at most: longer songs are averaged in time
 ROWS = 4  # of lyrics below the picture
+LATE = 0.75  # share of the picture after which words stand before their stamp
 MARKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 
 
@@ -125,12 +126,15 @@ def plot_curves(
 
 
 def _lyrics(ax: "Axes", above: "Axes", lines: Sequence[Any]) -> None:
-    """Words at their stamps, in rows that alternate so that neighbours do not meet."""
+    """Words at their stamps, in rows that alternate so that neighbours do not meet; late ones end there."""
+    rows, (first, last) = min(ROWS, max(len(lines), 1)), above.get_xlim()
     for index, line in enumerate(lines):
-        row = 1 - (index % ROWS + 0.5) / ROWS
+        row = 1 - (index % rows + 0.5) / rows
+        late = line.start_s - first > LATE * (last - first)
         above.axvline(line.start_s, color="white", lw=0.5, alpha=0.6)
         ax.plot([line.start_s, line.start_s], [row, 1], color="#999999", lw=0.6)
-        words = ax.text(line.start_s, row, f" {line.text}", fontsize=7, va="center", clip_on=True)
+        words = ax.text(line.start_s, row, f" {line.text} ", fontsize=7, va="center", clip_on=True)
+        words.set_horizontalalignment("right" if late else "left")
         words.set_in_layout(False)  # long lines are cut, not fitted
     ax.set_ylim(0, 1)
     ax.set_yticks([])
