@@ -138,7 +138,8 @@ def magnitudes(level: Tensor) -> Tensor:
 
 def wrapped(angle: Tensor) -> Tensor:
     """Angle brought into [-pi, pi)."""
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+    turns = (angle / (2 * math.pi) + 0.5).floor()
+    return angle.sub(turns, alpha=2 * math.pi)
 
 
 def advance(phase: Tensor) -> Tensor:
@@ -184,7 +185,7 @@ def integrate(level: Tensor, advances: Tensor, tilts: Tensor) -> Tensor:
     with torch.no_grad():
         own = owners(level)
         run = advances + _centre(advances)
-        climb = tilts.double().cumsum(-1).to(tilts.dtype)
+        climb = tilts.cumsum(-1)
         within = climb - climb.gather(-1, own)
         phase = wrapped(run.gather(-1, own) + within)
         phase[..., 0, :] = within[..., 0, :]
