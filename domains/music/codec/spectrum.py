@@ -89,7 +89,7 @@ def refined(magnitude: Tensor, phase: Tensor, rounds: int) -> Tensor:
     with torch.no_grad():
         mag = magnitude.reshape(-1, *phase.shape[-2:])
         angle, turned = phase.reshape(mag.shape), _turned(phase).expand(mag.shape)
-        size = mag * turned if rounds else turned
+        size = mag * turned if rounds else torch.ones_like(turned)
         spectrum = torch.complex(angle.cos().mul_(size), angle.sin().mul_(size))
         last: Tensor | None = None
         for n in range(rounds):
