@@ -7,7 +7,9 @@ affricate or diphthong stays one phone ("tʃ", "eɪ").
 Speaking a word twice gives the same phone times but not the same samples: the library's flutter of the pitch
 and its noise run on from call to call.
 
-The library keeps one voice and one text at a time: calls are serialised by a lock.
+The library keeps one voice and one text at a time: calls are serialised by a lock. Rarely, a call loses the
+events of its first block, and with them the first phones; `speak` compares what it got with what the library
+transcribes, and asks again where they differ.
 
 Source: espeak-ng 1.51, `speak_lib.h` (API revision 12).
 """
@@ -36,6 +38,7 @@ _IPA = 0x02
 _SEPARATOR = "_"
 _SPEED, _PITCH_RANGE = 1, 4  # espeak_PARAMETER: espeakRATE, espeakRANGE
 _LAST, _PHONE = 0, 7  # espeak_EVENT_TYPE: espeakEVENT_LIST_TERMINATED, espeakEVENT_PHONEME
+_TRIES = 4  # of one text, until its phones are those transcribed, or those of the try before
 _LOCK = threading.RLock()
 _MARKS = re.compile(r"[ˈˌ'\u200d]|\([a-z-]+\)")  # stress, joiners, and "(en)" where the language switches
 
@@ -211,15 +214,27 @@ def speak(text: str, voice: str, *, words_per_minute: int = 120, pitch_range: in
             f"words_per_minute must lie in [80, 450] and pitch_range in [0, 99], "
             f"got {words_per_minute} and {pitch_range}."
         )
-    global _collector
     with _LOCK:
-        library = _choose(voice)
+        wanted = [phone for word in transcribe(text, voice) for phone in word]
+        library, last = _choose(voice), None
         library.espeak_SetParameter(_SPEED, words_per_minute, 0)
         library.espeak_SetParameter(_PITCH_RANGE, pitch_range, 0)
-        _collector = _Collector()
-        data = text.encode()
-        library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
-        blocks, events = _collector.blocks, _collector.events
+        speech = _spoken(library, text)
+        for _ in range(_TRIES - 1):
+            heard = [phone.ipa for phone in speech.phones]
+            if heard in (wanted, last):
+                break
+            speech, last = _spoken(library, text), heard
+        return speech
+
+
+def _spoken(library: ctypes.CDLL, text: str) -> Speech:
+    """One call of the library in the voice that is set."""
+    global _collector
+    _collector = _Collector()
+    data = text.encode()
+    library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
+    blocks, events = _collector.blocks, _collector.events
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
     # Positions are the library's own, rounded block by block: a phone never begins before the one before it.
     starts = list(accumulate((min(start, len(samples)) for start, _ in events), max))

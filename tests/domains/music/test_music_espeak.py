@@ -1,5 +1,7 @@
 """The speech library: phones of known words, in time, and errors that name what is missing."""
 
+import ctypes
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,22 @@ def test_phones_follow_one_another_inside_the_sound() -> None:
     assert starts == sorted(starts)
     assert all(a.end_s <= b.start_s for a, b in zip(speech.phones, speech.phones[1:], strict=False))
     assert speech.phones[-1].end_s <= len(speech.samples) / espeak.RATE
+
+
+def test_a_call_that_lost_its_first_phones_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken, calls = espeak._spoken, []
+
+    def lossy(library: ctypes.CDLL, text: str) -> espeak.Speech:
+        calls.append(text)
+        speech = spoken(library, text)
+        return speech if len(calls) > 1 else espeak.Speech(speech.samples, speech.phones[2:])
+
+    monkeypatch.setattr(espeak, "_spoken", lossy)
+    speech = espeak.speak("glorious little", "en-us+f3")
+    assert [phone.ipa for phone in speech.phones][:4] == ["ɡ", "l", "oː", "ɹ"]
+    assert len(calls) == 2
+    espeak.speak("glorious little", "en-us+f3")
+    assert len(calls) == 3
 
 
 def test_a_vowel_is_louder_than_the_stop_before_it() -> None:
