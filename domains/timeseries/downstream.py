@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 
 from core.errors import ConfigError, unknown
 from core.extras import require
+from core.seeded import seeded
 from domains.timeseries.data import Array, Forecast, Instance
 from domains.timeseries.formats.write import entries
 from domains.timeseries.lps import contexts
@@ -65,8 +65,7 @@ def downstream_score(
     if c < 4:
         raise ConfigError(f"windows of {windows.shape[1]} points leave a context of {c}; 4 are needed.")
     table = as_table(windows, freq)
-    with _quiet(), TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _quiet(), TemporaryDirectory() as folder, seeded(seed):
         np.random.seed(seed)  # noqa: NPY002  # GluonTS draws its training windows from it
         predictor = _estimator(model, c, prediction_length, freq, season, epochs, batches, folder).train(
             [{**entry, "target": np.asarray(entry["target"], dtype=np.float32)} for entry in entries(table)]
